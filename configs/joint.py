@@ -1,0 +1,89 @@
+"""Joint training, personalization to unseen people, and the table: the main job.
+
+    python -m ttp_jax.main --config=configs/joint.py                  # drawn people, two cores
+    python -m ttp_jax.main --config=configs/joint.py:drawn_large      # a GPU, or patience
+    python -m ttp_jax.main --config=configs/joint.py:penn_action --config.data.root=FOLDER
+"""
+from ml_collections import ConfigDict
+
+
+def get_config(variant: str = 'drawn') -> ConfigDict:
+    variants = {'drawn': drawn, 'drawn_large': drawn_large, 'penn_action': penn_action}
+    if variant not in variants:
+        raise ValueError(f'configs/joint.py: no variant {variant!r}; known: {", ".join(variants)}')
+    return variants[variant]().lock()
+
+
+def drawn() -> ConfigDict:
+    """Drawn people at a size that two cores train and personalize in about ten minutes."""
+    return ConfigDict({
+        'seed': 0,
+        'checkpoint': '',  # a workdir to start from; with train.steps = 0 it is only personalized
+        'data': {
+            'name': 'drawn',
+            'root': '',  # penn_action: the folder with frames/ and labels/
+            'motion': '',  # drawn: a folder of Penn Action labels to take the motion from
+            'train_people': 128,  # 0: everyone (folders only)
+            'test_people': 24,
+            'frames': 24,  # per drawn clip
+            'size': 96,  # of drawn frames, pixels
+        },
+        'crop': {'size': 64, 'bgr': False},
+        'model': {
+            'variant': 'transformer',
+            'keypoints': 24,
+            'depth': 18,
+            'width': 24,
+            'stem_pool': False,
+            'deconvolutions': 3,
+            'features': 64,
+            'image_width': 12,
+            'heads': 4,
+            'feedforward': 256,
+            'dropout': 0.1,
+            'sigma': 2.0,
+        },
+        'perceptual': {'kind': 'random', 'weights': '', 'seed': 0},
+        'train': {
+            'steps': 1500,
+            'batch': 32,
+            'learning_rate': 1e-3,
+            'drops': (90 / 140, 120 / 140),  # where the rate falls tenfold, in parts of the run
+            'reconstruction_weight': 1e-3,
+            'augment': {'scale_std': 0.25, 'rotation_std': 30.0, 'rotation_prob': 0.6,
+                        'flip_prob': 0.5},
+            'log_every': 20,
+            'save_every': 500,
+        },
+        'personalize': {
+            'schedules': ('online', 'offline'),
+            'batch': 16,
+            'learning_rate': 1e-4,
+            'epochs': 1,  # steps per frame
+            'frozen': (),  # patterns of parameter paths; empty: what the paper freezes
+            'people_per_chunk': 8,
+            'lowering': 'matmul',
+        },
+        'pictures': 4,  # test people to draw before and after
+    })
+
+
+def drawn_large() -> ConfigDict:
+    """More people, a wider model, a longer run."""
+    config = drawn()
+    config.data.train_people = 1024
+    config.data.test_people = 48
+    config.model.width = 32
+    config.model.features = 128
+    config.model.image_width = 16
+    config.train.steps = 20_000
+    config.personalize.batch = 32
+    return config
+
+
+def penn_action() -> ConfigDict:
+    """Penn Action's folder layout at the small size: a run that two cores can finish."""
+    config = drawn()
+    config.data.name = 'penn_action'
+    config.data.train_people = 0
+    return config

@@ -1,0 +1,99 @@
+"""Clips: what is refused, and how many of them become one bank."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ttp_jax.data import clips
+
+
+def make_clip(length=3, height=6, width=8, *, seed=0, **changes) -> clips.Clip:
+    rng = np.random.default_rng(seed)
+    clip = clips.Clip(
+        id='0042',
+        frames=rng.integers(1, 256, (length, height, width, 3), dtype=np.uint8),
+        joints=rng.uniform(0, 8, (length, 13, 2)).astype(np.float32),
+        visibility=np.ones((length, 13), np.float32),
+        boxes=np.tile(np.float32([1, 1, 5, 4]), (length, 1)),
+    )
+    return dataclasses.replace(clip, **changes)
+
+
+def test_valid_clip_comes_back():
+    clip = make_clip()
+    assert clips.validate(clip) is clip
+
+
+def test_one_pixel_box_is_valid():
+    clips.validate(make_clip(boxes=np.full((3, 4), 2, np.float32)))
+
+
+NAN = np.full((3, 13, 2), np.nan, np.float32)
+
+
+@pytest.mark.parametrize(
+    ('clip', 'message'),
+    [
+        (make_clip(length=1), r'found 1 frame\(s\), expected at least 2'),
+        (make_clip(joints=np.zeros((2, 13, 2))), r'joints have shape \(2, 13, 2\), expected \(3'),
+        (make_clip(joints=np.zeros((3, 13))), r'joints have shape \(3, 13\), expected \(3, '),
+        (make_clip(visibility=np.ones((3, 12))), r'visibility have shape \(3, 12\)'),
+        (make_clip(boxes=np.zeros((3, 2))), r'boxes have shape \(3, 2\), expected \(3, 4\)'),
+        (make_clip(joints=NAN), 'joints of frame 0 are not finite'),
+        (make_clip(visibility=np.full((3, 13), 0.5)), 'values other than 0 and 1'),
+        (make_clip(boxes=np.float32([[1, 1, 5, 4]] * 2 + [[5, 1, 1, 4]])), 'box of frame 2'),
+        (make_clip(frames=np.zeros((3, 6, 8, 3), np.float32)), 'frame 0 is float32'),
+        (make_clip(frames=np.zeros((3, 6, 8), np.uint8)), r'frame 0 is uint8 \(6, 8\)'),
+    ],
+)
+def test_bad_clip_is_named_in_one_line(clip, message):
+    with pytest.raises(ValueError, match=message) as error:
+        clips.validate(clip)
+    assert 'clip 0042' in str(error.value) and '\n' not in str(error.value)
+
+
+def test_validation_decodes_only_the_first_frame():
+    class Frames(list):
+        def __getitem__(self, index):
+            assert index == 0
+            return super().__getitem__(index)
+
+    clips.validate(make_clip(frames=Frames(make_clip().frames)))
+
+
+def test_stack_clip_refuses_frames_of_different_sizes():
+    frames = list(make_clip(length=2).frames) + [np.zeros((5, 8, 3), np.uint8)]
+    with pytest.raises(ValueError, match=r'clip 0042: frame 2 has shape \(5, 8, 3\)'):
+        clips.stack_clip(make_clip(frames=frames))
+
+
+def test_bank_holds_every_frame_where_its_clip_starts():
+    parts = [make_clip(3, 6, 8), make_clip(2, 9, 4, seed=1), make_clip(4, 6, 8, seed=2)]
+    bank = clips.stack_clips(parts)
+    assert bank.frames.shape == (9, 9, 8, 3) and bank.frames.dtype == np.uint8
+    np.testing.assert_array_equal(bank.clip_start, [0, 0, 0, 3, 3, 5, 5, 5, 5])
+    np.testing.assert_array_equal(bank.clip_length, [3, 3, 3, 2, 2, 4, 4, 4, 4])
+    for clip, start in zip(parts, (0, 3, 5), strict=True):
+        for index in range(len(clip.frames)):
+            row = start + index
+            height, width = bank.sizes[row]
+            np.testing.assert_array_equal(bank.frames[row, :height, :width], clip.frames[index])
+            np.testing.assert_array_equal(bank.joints[row], clip.joints[index])
+            np.testing.assert_array_equal(bank.visibility[row], clip.visibility[index])
+            np.testing.assert_array_equal(bank.boxes[row], clip.boxes[index])
+
+
+def test_bank_is_padded_with_zeros():
+    bank = clips.stack_clips([make_clip(3, 6, 8), make_clip(2, 9, 4)])
+    assert not bank.frames[:3, 6:].any() and not bank.frames[3:, :, 4:].any()
+
+
+def test_bank_checks_its_clips():
+    with pytest.raises(ValueError, match='clip 0042: found 1 frame'):
+        clips.stack_clips([make_clip(), make_clip(length=1)])
+    with pytest.raises(ValueError, match='no clips'):
+        clips.stack_clips([])
+    other = make_clip(id='0043', joints=np.zeros((3, 7, 2)), visibility=np.ones((3, 7)))
+    with pytest.raises(ValueError, match='clip 0043: has 7 joints, expected the 13 of clip 0042'):
+        clips.stack_clips([make_clip(), other])

@@ -1,0 +1,148 @@
+"""Heatmaps: the release's targets and decoding, and the coordinate contract."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ttp_jax import heatmaps
+
+SIZE = (32, 32)
+
+
+@pytest.fixture(scope='module')
+def reference(parity_dir):
+    return np.load(parity_dir / 'geometry.npz')
+
+
+def test_targets_agree_with_release(reference):
+    one = functools.partial(heatmaps.target_heatmap, size=SIZE, stride=4.0)
+    maps, weights = jax.vmap(jax.vmap(one))(
+        jnp.asarray(reference['joints'][..., :2], jnp.float32),
+        jnp.asarray(reference['visible'][..., 0], jnp.float32),
+    )
+    assert 0 < reference['target_weights'].mean() < 1
+    np.testing.assert_allclose(maps, reference['target_heatmaps'], atol=1e-6)
+    np.testing.assert_array_equal(weights, reference['target_weights'][..., 0])
+
+
+def test_decoded_scores_agree_with_release(reference):
+    _, scores = jax.vmap(jax.vmap(heatmaps.decode))(reference['heatmaps'])
+    np.testing.assert_allclose(scores, reference['max_values'][..., 0], atol=1e-7)
+
+
+def test_soft_argmax_is_marginal():
+    # The largest cell is (5, 6), but row 2 has the larger sum: a 2-D softmax would find y = 6.
+    heatmap = jnp.zeros((8, 12)).at[2, 3].set(30.0).at[2, 9].set(30.0).at[6, 5].set(45.0)
+    np.testing.assert_allclose(heatmaps.soft_argmax(heatmap), [5.0, 2.0], atol=1e-3)
+
+
+def test_soft_argmax_is_expected_coordinate():
+    rng = np.random.default_rng(0)
+    heatmap = rng.normal(size=(5, 7))
+    expected = []
+    for axis in (0, 1):
+        weights = np.exp(heatmap.sum(axis=axis))
+        expected.append((weights / weights.sum()) @ np.arange(len(weights)))
+    np.testing.assert_allclose(heatmaps.soft_argmax(jnp.asarray(heatmap)), expected, rtol=1e-5)
+
+
+def test_soft_argmax_survives_large_values():
+    heatmap = jnp.zeros((8, 8)).at[4, 1].set(1e4)
+    np.testing.assert_allclose(heatmaps.soft_argmax(heatmap), [1.0, 4.0])
+    assert np.isfinite(jax.grad(lambda m: heatmaps.soft_argmax(m).sum())(heatmap)).all()
+
+
+def test_gaussian_map_has_its_peak_at_x_y():
+    drawn = heatmaps.gaussian_map(jnp.array([9.0, 4.0]), size=(8, 12), sigma=2.0)
+    assert drawn.shape == (8, 12)
+    assert np.unravel_index(np.argmax(drawn), drawn.shape) == (4, 9)
+    np.testing.assert_allclose(drawn[4, 9], 1.0)
+    np.testing.assert_allclose(drawn[3, 7], np.exp(-5 / 8), rtol=1e-6)
+
+
+def test_gaussian_map_between_cells_peaks_outside_them():
+    drawn = heatmaps.gaussian_map(jnp.array([2.5, 3.0]), size=(8, 8), sigma=2.0)
+    np.testing.assert_allclose(drawn[3, 2], drawn[3, 3])
+    np.testing.assert_allclose(drawn[3, 2], np.exp(-0.25 / 8), rtol=1e-6)
+
+
+def target(x, y, visible=1.0, **kwargs):
+    kwargs = {'size': SIZE, 'stride': 4.0} | kwargs
+    return heatmaps.target_heatmap(jnp.array([x, y]), jnp.array(visible), **kwargs)
+
+
+@pytest.mark.parametrize(('x', 'cell'), [(40.0, 10), (41.9, 10), (42.0, 11), (45.9, 11)])
+def test_target_sits_on_the_nearest_cell(x, cell):
+    heatmap, weight = target(x, 20.0)
+    assert np.unravel_index(np.argmax(heatmap), SIZE) == (5, cell)
+    assert heatmap.max() == 1 and weight == 1
+
+
+def test_target_is_cut_to_a_square():
+    heatmap, _ = target(64.0, 60.0)
+    rows, columns = np.nonzero(heatmap)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (9, 21, 10, 22)
+    assert len(rows) == 13 * 13  # the corners of the square, beyond 3 sigma, belong to it
+
+
+def test_target_on_a_map_of_another_size():
+    heatmap, weight = target(50.0, 10.0, size=(6, 14), stride=5.0, sigma=1.0)
+    assert heatmap.shape == (6, 14) and weight == 1
+    assert np.unravel_index(np.argmax(heatmap), heatmap.shape) == (2, 10)
+
+
+def test_invisible_joint_has_no_target_and_no_weight():
+    heatmap, weight = target(40.0, 40.0, visible=0.0)
+    assert weight == 0 and not heatmap.any()
+
+
+@pytest.mark.parametrize('joint', [(-40.0, 40.0), (40.0, -40.0), (160.0, 40.0), (40.0, 160.0)])
+def test_joint_far_outside_has_no_weight(joint):
+    heatmap, weight = target(*joint)
+    assert weight == 0 and not heatmap.any()
+
+
+@pytest.mark.parametrize('joint', [(-16.0, 40.0), (40.0, -16.0), (142.0, 40.0), (40.0, 142.0)])
+def test_joint_just_outside_keeps_its_border(joint):
+    heatmap, weight = target(*joint)
+    assert weight == 1 and 0 < heatmap.max() < 1
+
+
+def test_decode_moves_towards_the_larger_neighbours():
+    heatmap = jnp.zeros((9, 12)).at[4, 7].set(1.0).at[4, 8].set(0.5).at[3, 7].set(0.2)
+    xy, score = heatmaps.decode(heatmap)
+    np.testing.assert_allclose(xy, [7.25, 3.75])
+    assert score == 1
+
+
+def test_decode_stays_between_equal_neighbours():
+    xy, _ = heatmaps.decode(jnp.zeros((9, 9)).at[4, 4].set(1.0))
+    np.testing.assert_array_equal(xy, [4, 4])
+
+
+@pytest.mark.parametrize(
+    ('y', 'x', 'moves'),
+    [(1, 4, False), (2, 4, True), (7, 4, True), (8, 4, False), (4, 1, False), (4, 7, True)],
+)
+def test_decode_moves_only_strictly_inside(y, x, moves):
+    heatmap = jnp.zeros((9, 9)).at[y, x].set(1.0)
+    slope = heatmap.at[max(y - 1, 0), x].set(0.5).at[y, x - 1].set(0.5)
+    xy, _ = heatmaps.decode(slope)
+    np.testing.assert_allclose(xy, np.array([x, y]) - 0.25 * moves)
+
+
+def test_decode_of_a_map_without_positive_values_is_the_origin():
+    xy, score = heatmaps.decode(jnp.full((8, 8), -1.0).at[4, 5].set(-0.5))
+    np.testing.assert_array_equal(xy, [0, 0])
+    assert score == -0.5
+
+
+def test_decode_inverts_target_to_half_a_cell():
+    joints = jax.random.uniform(jax.random.key(0), (50, 2), minval=4.0, maxval=120.0)
+    one = functools.partial(heatmaps.target_heatmap, size=SIZE, stride=4.0)
+    maps, _ = jax.vmap(one)(joints, jnp.ones(50))
+    cells, _ = jax.jit(jax.vmap(heatmaps.decode))(maps)
+    assert np.abs(4.0 * cells - joints).max() <= 2.0

@@ -1,0 +1,123 @@
+"""The residual encoder phi, shared by both tasks (paper section 3.1; ResNet as in torchvision).
+
+Contract: images `[N, H, W, 3]`, normalised RGB (or BGR, if the weights want it), to features
+`[N, H / s, W / s, features]`, where the output stride s is 32 / 2**deconvolutions with the stem's
+max-pool and 16 / 2**deconvolutions without it. `width` is the number of channels after the stem
+(64 in every published ResNet); all other channel counts follow from it.
+"""
+import functools
+from typing import Any, Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ttp_jax import layers
+
+STAGES = {  # depth -> (blocks per stage, bottleneck?)
+    10: ((1, 1, 1, 1), False),
+    18: ((2, 2, 2, 2), False),
+    34: ((3, 4, 6, 3), False),
+    50: ((3, 4, 6, 3), True),
+    101: ((3, 4, 23, 3), True),
+    152: ((3, 8, 36, 3), True),
+}
+
+
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions and a shortcut; the stride is on the first."""
+    features: int
+    stride: int
+    conv: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+    expansion = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = self.conv(self.features, 3, self.stride, name='conv1')(x)
+        y = nn.relu(self.norm(name='bn1')(y))
+        y = self.conv(self.features, 3, name='conv2')(y)
+        y = self.norm(name='bn2')(y)
+        return nn.relu(y + _shortcut(self, x, self.features))
+
+
+class Bottleneck(nn.Module):
+    """1 x 1, 3 x 3, 1 x 1 and a shortcut; the stride is on the 3 x 3 (as in torchvision)."""
+    features: int
+    stride: int
+    conv: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+    expansion = 4
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = self.conv(self.features, 1, name='conv1')(x)
+        y = nn.relu(self.norm(name='bn1')(y))
+        y = self.conv(self.features, 3, self.stride, name='conv2')(y)
+        y = nn.relu(self.norm(name='bn2')(y))
+        y = self.conv(self.features * self.expansion, 1, name='conv3')(y)
+        y = self.norm(name='bn3')(y)
+        return nn.relu(y + _shortcut(self, x, self.features * self.expansion))
+
+
+def _shortcut(block: nn.Module, x: jax.Array, features: int) -> jax.Array:
+    """The identity, or a 1 x 1 convolution where the block changes shape."""
+    if block.stride == 1 and x.shape[-1] == features:
+        return x
+    x = block.conv(features, 1, block.stride, name='downsample_conv')(x)
+    return block.norm(name='downsample_bn')(x)
+
+
+class ResNet(nn.Module):
+    """Stem and four stages: `[N, H, W, 3]` to `[N, H / 32, W / 32, 8 * width * expansion]`.
+
+    Raises ValueError for a depth that is not in `STAGES`.
+    """
+    depth: int
+    width: int
+    stem_pool: bool
+    conv: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if self.depth not in STAGES:
+            raise ValueError(f'no ResNet of depth {self.depth}; known: {sorted(STAGES)}')
+        blocks, bottleneck = STAGES[self.depth]
+        block = Bottleneck if bottleneck else BasicBlock
+        x = nn.relu(self.norm(name='bn1')(self.conv(self.width, 7, 2, name='conv1')(x)))
+        if self.stem_pool:
+            x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        for stage, count in enumerate(blocks):
+            for i in range(count):
+                x = block(self.width * 2**stage, 2 if stage and i == 0 else 1, self.conv, self.norm,
+                          name=f'layer{stage + 1}_{i}')(x)
+        return x
+
+
+class Encoder(nn.Module):
+    """ResNet and transposed convolutions: the features F that both heads read.
+
+    Transposed convolutions start from N(0, 0.001^2), as in the release (method section 3).
+    """
+    depth: int
+    width: int
+    stem_pool: bool
+    deconvolutions: int
+    features: int
+    train: bool
+    lowering: str = 'library'
+    axis_name: str | None = None
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> jax.Array:
+        conv = functools.partial(layers.Conv, lowering=self.lowering, dtype=self.dtype)
+        norm = functools.partial(layers.BatchNorm, use_running_average=not self.train,
+                                 axis_name=self.axis_name)
+        x = ResNet(self.depth, self.width, self.stem_pool, conv, norm, name='resnet')(images)
+        for i in range(self.deconvolutions):
+            x = layers.ConvTranspose(self.features, kernel_init=nn.initializers.normal(0.001),
+                                     lowering=self.lowering, dtype=self.dtype, name=f'deconv{i}')(x)
+            x = nn.relu(norm(name=f'deconv_bn{i}')(x))
+        return x

@@ -1,0 +1,129 @@
+"""Orbax checkpoints of the training state: save, resume, start from another run's.
+
+Contract: a checkpoint folder holds one numbered folder per saved step, each a tree of named arrays
+without any device axis. Loading never guesses: every array is checked by name and shape against the
+model that asks for it, before anything is read.
+"""
+import pathlib
+from typing import Any
+
+import flax.serialization
+import flax.traverse_util
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from ttp_jax.train import TrainState
+
+Flat = dict[str, jax.ShapeDtypeStruct]
+
+
+class Checkpoints:
+    """The checkpoints of one run, under `folder`; keeps the newest `keep`."""
+
+    def __init__(self, folder: pathlib.Path, *, keep: int = 2):
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+        self.folder = pathlib.Path(folder).absolute()
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def latest(self) -> int | None:
+        """The newest saved step, or None."""
+        return self._manager.latest_step()
+
+    def save(self, state: TrainState) -> None:
+        """Saves in the background what `state` is now; the same step is saved once."""
+        step = int(state.step)
+        if step != self.latest():
+            tree = jax.tree.map(np.asarray, flax.serialization.to_state_dict(state))
+            self._manager.save(step, args=ocp.args.StandardSave(_without_empty(tree)))
+
+    def wait(self) -> None:
+        """Returns when everything is on disk."""
+        self._manager.wait_until_finished()
+
+    def restore(self, like: TrainState) -> TrainState:
+        """The newest state, in the shape of `like`. Raises ValueError as `read` does."""
+        tree = read(self.folder, flax.serialization.to_state_dict(like))
+        return flax.serialization.from_state_dict(like, tree)
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+def load_model(path: str, like: TrainState) -> TrainState:
+    """`like` with the parameters, batch statistics and loss means of another run's checkpoint.
+
+    path: a workdir, its `checkpoints` folder, or one step's folder. The optimiser starts afresh.
+    Raises ValueError as `read` does.
+    """
+    parts = ('params', 'batch_stats', 'loss_means')
+    wanted = {k: v for k, v in flax.serialization.to_state_dict(like).items() if k in parts}
+    return like.replace(**read(pathlib.Path(path), wanted))
+
+
+def read(folder: pathlib.Path, wanted: Any) -> Any:
+    """The newest checkpoint under `folder` as a tree shaped like `wanted`.
+
+    Raises ValueError when there is none, when it cannot be read, or when an array that `wanted`
+    names is missing or has another shape.
+    """
+    step = _newest(pathlib.Path(folder).absolute())
+    checkpointer = ocp.StandardCheckpointer()
+    try:
+        found = _flat(checkpointer.metadata(step).item_metadata.tree)
+    except Exception as error:  # Orbax raises whatever its storage layer does
+        raise ValueError(f'checkpoint {step}: cannot be read ({_first_line(error)})') from None
+    _check(step, found, _flat(_without_empty(wanted)))
+    arrays = flax.traverse_util.unflatten_dict(
+        {tuple(k.split('/')): jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in found.items()})
+    try:
+        tree = checkpointer.restore(step, arrays)
+    except Exception as error:
+        raise ValueError(f'checkpoint {step}: cannot be read ({_first_line(error)})') from None
+    return _like(tree, wanted)
+
+
+def _newest(folder: pathlib.Path) -> pathlib.Path:
+    """The newest step's array folder at or under `folder`."""
+    for base in (folder, folder / 'checkpoints'):
+        if (base / 'default').is_dir():
+            return base / 'default'
+        if (base / '_METADATA').is_file():
+            return base
+        steps = [p for p in base.glob('*') if p.name.isdigit()] if base.is_dir() else []
+        if steps:
+            return max(steps, key=lambda p: int(p.name)) / 'default'
+    raise ValueError(f'checkpoint {folder}: no checkpoint there, expected a workdir with '
+                     'checkpoints/<step>, or one step\'s folder')
+
+
+def _check(step: pathlib.Path, found: Flat, wanted: Flat) -> None:
+    for name, array in wanted.items():
+        if name not in found:
+            raise ValueError(f'checkpoint {step.parent}: {name} is missing; '
+                             'it was made by a model of another shape')
+        if tuple(found[name].shape) != tuple(array.shape):
+            raise ValueError(f'checkpoint {step.parent}: {name} has shape '
+                             f'{tuple(found[name].shape)}, this model expects {tuple(array.shape)}')
+
+
+def _flat(tree: Any) -> Flat:
+    return flax.traverse_util.flatten_dict(tree, sep='/')
+
+
+def _without_empty(tree: Any) -> Any:
+    """The tree without its empty nodes, which a checkpoint does not store."""
+    return flax.traverse_util.unflatten_dict(flax.traverse_util.flatten_dict(tree))
+
+
+def _like(tree: Any, wanted: Any) -> Any:
+    """`tree` cut to what `wanted` names, with the empty nodes that `wanted` has."""
+    flat = flax.traverse_util.flatten_dict(tree)
+    empty = flax.traverse_util.empty_node
+    shape = flax.traverse_util.flatten_dict(wanted, keep_empty_nodes=True)
+    return flax.traverse_util.unflatten_dict(
+        {k: v if v is empty else flat[k] for k, v in shape.items()})
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,160 @@
+"""What a clip is, and many clips as arrays that a compiled step can sample from.
+
+A clip is one person's frames in order, with joints, visibility and boxes. Frames are RGB uint8
+`[height, width, 3]`; joints `(x, y)` and boxes `x1, y1, x2, y2` are in image pixels, where a box
+ends on its last pixel.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Clip:
+    """One person's video. `frames` is an array or any sequence that decodes on access."""
+
+    id: str  # '0001', 'drawn-test-00003'; names the clip in errors and reports
+    frames: Sequence[np.ndarray]  # [frames] of [height, width, 3] uint8 RGB
+    joints: np.ndarray  # [frames, joints, 2] float32, (x, y) image pixels
+    visibility: np.ndarray  # [frames, joints] float32 in {0, 1}
+    boxes: np.ndarray  # [frames, 4] float32, x1, y1, x2, y2 image pixels
+
+
+class FrameBank(NamedTuple):
+    """All frames of many clips, end to end, zero-padded on the right and below to one size."""
+
+    frames: np.ndarray  # [total, height, width, 3] uint8
+    sizes: np.ndarray  # [total, 2] int32, (height, width) without padding
+    boxes: np.ndarray  # [total, 4] float32
+    joints: np.ndarray  # [total, joints, 2] float32
+    visibility: np.ndarray  # [total, joints] float32
+    clip_start: np.ndarray  # [total] int32, index of the first frame of the frame's clip
+    clip_length: np.ndarray  # [total] int32, frames in the frame's clip
+
+
+def validate(clip: Clip) -> Clip:
+    """Returns the clip, or raises a ValueError that names it and what is wrong with it.
+
+    Of the frames only the first is decoded. A clip needs two frames: its source frame must be able
+    to differ from its target. Boxes of one pixel (x1 = x2) are valid: Penn Action has some.
+    """
+    count = len(clip.frames)
+    if count < 2:
+        raise ValueError(f'clip {clip.id}: found {count} frame(s), expected at least 2')
+    joints = np.shape(clip.joints)[1] if np.ndim(clip.joints) == 3 else 'joints'
+    _check_array(clip, 'joints', (count, joints, 2))
+    _check_array(clip, 'visibility', (count, joints))
+    _check_array(clip, 'boxes', (count, 4))
+    if not np.isin(clip.visibility, (0, 1)).all():
+        raise ValueError(f'clip {clip.id}: visibility holds values other than 0 and 1')
+    _check_boxes(clip)
+    _frame(clip, 0)
+    return clip
+
+
+def _check_array(clip: Clip, name: str, shape: tuple[int | str, ...]) -> None:
+    values = np.asarray(getattr(clip, name))
+    if values.shape != shape:
+        raise ValueError(f'clip {clip.id}: {name} have shape {values.shape}, expected {shape}')
+    bad = np.argwhere(~np.isfinite(values))
+    if bad.size:
+        raise ValueError(f'clip {clip.id}: {name} of frame {bad[0, 0]} are not finite')
+
+
+def _check_boxes(clip: Clip) -> None:
+    empty = np.any(clip.boxes[:, 2:] + 1 <= clip.boxes[:, :2], axis=1)
+    if empty.any():
+        frame = int(empty.argmax())
+        box = clip.boxes[frame].tolist()
+        raise ValueError(
+            f'clip {clip.id}: box of frame {frame} is {box}, expected x1 <= x2 and y1 <= y2'
+        )
+
+
+def _frame(clip: Clip, index: int) -> np.ndarray:
+    frame = np.asarray(clip.frames[index])
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+        found = f'{frame.dtype} {frame.shape}'
+        raise ValueError(
+            f'clip {clip.id}: frame {index} is {found}, expected uint8 (height, width, 3)'
+        )
+    return frame
+
+
+def stack_clip(clip: Clip) -> np.ndarray:
+    """All frames of a clip, `[frames, height, width, 3]` uint8.
+
+    Raises:
+      ValueError: naming the first frame that differs in size from frame 0.
+    """
+    stacked = np.empty((len(clip.frames), *_frame(clip, 0).shape), np.uint8)
+    for index in range(len(stacked)):
+        frame = _frame(clip, index)
+        if frame.shape != stacked.shape[1:]:
+            raise ValueError(
+                f'clip {clip.id}: frame {index} has shape {frame.shape}, expected that of frame 0,'
+                f' {stacked.shape[1:]}'
+            )
+        stacked[index] = frame
+    return stacked
+
+
+def decoded(clip: Clip) -> Clip:
+    """The clip with its frames in memory, every one of them checked."""
+    return dataclasses.replace(validate(clip), frames=stack_clip(clip))
+
+
+def largest_frame(clips: Sequence[Clip]) -> tuple[int, int]:
+    """Largest (height, width) among the clips; decodes the first frame of each."""
+    sizes = np.array([_frame(clip, 0).shape[:2] for clip in clips])
+    height, width = sizes.max(axis=0)
+    return int(height), int(width)
+
+
+def stack_clips(clips: Sequence[Clip]) -> FrameBank:
+    """Joins clips into one bank, decoding all their frames.
+
+    Raises:
+      ValueError: there are no clips, a clip is not valid (`validate`), or the clips disagree on the
+        number of joints.
+    """
+    if not clips:
+        raise ValueError('no clips to stack, expected at least one')
+    _check_same_joints([validate(clip) for clip in clips])
+    lengths = np.array([len(clip.frames) for clip in clips])
+    starts = np.cumsum(lengths) - lengths
+    frames, sizes = _pad_frames(clips, starts, lengths.sum())
+    return FrameBank(
+        frames=frames,
+        sizes=np.repeat(sizes, lengths, axis=0),
+        boxes=np.concatenate([clip.boxes for clip in clips], dtype=np.float32),
+        joints=np.concatenate([clip.joints for clip in clips], dtype=np.float32),
+        visibility=np.concatenate([clip.visibility for clip in clips], dtype=np.float32),
+        clip_start=np.repeat(starts, lengths).astype(np.int32),
+        clip_length=np.repeat(lengths, lengths).astype(np.int32),
+    )
+
+
+def _check_same_joints(clips: Sequence[Clip]) -> None:
+    expected = clips[0].joints.shape[1]
+    for clip in clips:
+        if clip.joints.shape[1] != expected:
+            raise ValueError(
+                f'clip {clip.id}: has {clip.joints.shape[1]} joints, expected the {expected} of'
+                f' clip {clips[0].id}'
+            )
+
+
+def _pad_frames(
+    clips: Sequence[Clip], starts: np.ndarray, total: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Frames `[total, height, width, 3]`, and each clip's `(height, width)`, `[clips, 2]`."""
+    sizes = np.array([clip.frames[0].shape[:2] for clip in clips], np.int32)
+    frames = np.zeros((total, *sizes.max(axis=0), 3), np.uint8)
+    # One clip at a time: a bank may take most of the memory there is.
+    for clip, start, (height, width) in zip(clips, starts, sizes, strict=True):
+        frames[start : start + len(clip.frames), :height, :width] = stack_clip(clip)
+    return frames, sizes

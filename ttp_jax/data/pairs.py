@@ -1,0 +1,119 @@
+"""Pairs of frames, and how a pair becomes what the networks see.
+
+Contract: a pair is a target frame, with box and joints in image pixels (x, y), and a source frame of
+the same clip. Both get the same affine warp, computed from the target's box (paper section 4.1), so
+that only the pose differs between them. Frames travel as uint8 and are cropped, rotated, scaled,
+flipped and normalised on the device, once per sample. One pair has no leading axis; vmap lifts.
+"""
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ttp_jax import geometry, heatmaps
+from ttp_jax.data.clips import FrameBank
+
+
+class Pairs(NamedTuple):
+    """Target and source frames as they were stored; a leading batch axis on everything.
+
+    target, source `[B, H, W, 3]` uint8; size `[B, 2]`, (height, width) without padding; box
+    `[B, 4]`; joints `[B, J, 2]`; visibility `[B, J]`.
+    """
+    target: jax.Array
+    source: jax.Array
+    size: jax.Array
+    box: jax.Array
+    joints: jax.Array
+    visibility: jax.Array
+
+
+class CropSpec(NamedTuple):
+    """How crops are made: static, the same for every sample.
+
+    size: side of the crop in pixels; cells: side of its heatmap. `bgr` swaps the channels, which is
+    what the release's weights expect. `subtract_one` is the data set's box convention.
+    """
+    size: int
+    cells: int
+    bgr: bool = False
+    subtract_one: bool = True
+    sigma: float = 2.0
+
+    @property
+    def stride(self) -> float:
+        """Crop pixels per heatmap cell."""
+        return self.size / self.cells
+
+
+@jax.jit
+def take(bank: FrameBank, target: jax.Array, source: jax.Array) -> Pairs:
+    """The pairs whose frames have these indices `[B]` in the bank. The bank stays on the device."""
+    return Pairs(bank.frames[target], bank.frames[source], bank.sizes[target], bank.boxes[target],
+                 bank.joints[target], bank.visibility[target])
+
+
+def draw_indices(bank: FrameBank, *, step: int, batch: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frame indices (target `[B]`, source `[B]`) of training step `step`.
+
+    Targets walk through a new permutation of all frames each epoch; the source is uniform over the
+    target's clip. A function of the step alone, so that a resumed run sees what it would have seen.
+    """
+    total = len(bank.clip_start)
+    position = np.arange(step * batch, (step + 1) * batch)
+    target = np.array([_order(seed, int(p) // total, total)[p % total] for p in position])
+    rng = np.random.default_rng([seed, 1, step])
+    offset = rng.integers(0, bank.clip_length[target])
+    return target, bank.clip_start[target] + offset
+
+
+@functools.lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, total: int) -> np.ndarray:
+    return np.random.default_rng([seed, 0, epoch]).permutation(total)
+
+
+def crop(frame: jax.Array, affine: jax.Array, *, spec: CropSpec, valid: jax.Array) -> jax.Array:
+    """A frame `[H, W, 3]` uint8, warped to the crop `[size, size, 3]` and normalised."""
+    image = geometry.warp(frame, affine, size=spec.size, valid=valid)
+    return geometry.normalise(image[..., ::-1] if spec.bgr else image)
+
+
+def crop_frame(frame: jax.Array, box: jax.Array, *, spec: CropSpec, valid: jax.Array) -> jax.Array:
+    """A frame as prediction sees it: its box cropped, nothing augmented; `[size, size, 3]`."""
+    affine = geometry.augmented_affine(box, geometry.Augmentation(), size=spec.size,
+                                       subtract_one=spec.subtract_one)
+    return crop(frame, affine, spec=spec, valid=valid)
+
+
+def crop_pair(target: jax.Array, source: jax.Array, box: jax.Array,
+              augmentation: geometry.Augmentation, *, spec: CropSpec, valid: jax.Array
+              ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """(target crop, source crop, affine `[2, 3]`): one warp, from the target's box, for both."""
+    affine = geometry.augmented_affine(box, augmentation, size=spec.size,
+                                       subtract_one=spec.subtract_one)
+    return (crop(target, affine, spec=spec, valid=valid),
+            crop(source, affine, spec=spec, valid=valid), affine)
+
+
+def targets(joints: jax.Array, visibility: jax.Array, affine: jax.Array, flip: jax.Array, *,
+            spec: CropSpec, mirror: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    """Joints `[J, 2]` in image pixels to target heatmaps `[h, w, J]` and weights `[J]`.
+
+    mirror: for each joint the one it becomes in a flipped image.
+    """
+    joints = geometry.transform_points(affine, joints)
+    joints = geometry.swap_left_right(joints, flip, permutation=mirror)
+    visibility = geometry.swap_left_right(visibility, flip, permutation=mirror)
+    one = functools.partial(heatmaps.target_heatmap, size=(spec.cells, spec.cells),
+                            stride=spec.stride, sigma=spec.sigma)
+    maps, weights = jax.vmap(one)(joints, visibility)
+    return jnp.moveaxis(maps, 0, -1), weights
+
+
+def quarter_turns(rng: jax.Array, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Square images `[N, S, S, 3]`, each turned by a random number `[N]` of quarter turns."""
+    turns = jax.random.randint(rng, images.shape[:1], 0, 4)
+    choices = [functools.partial(jnp.rot90, k=k) for k in range(4)]
+    return jax.vmap(lambda image, k: jax.lax.switch(k, choices, image))(images, turns), turns

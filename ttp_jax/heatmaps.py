@@ -1,0 +1,119 @@
+"""Heatmaps and keypoints: the coordinate contract of the whole package.
+
+A heatmap is `[height, width]`; a keypoint is `(x, y)` in heatmap cells, with cell centres at the
+integers `0 … width - 1`. A crop of side `size` pixels and its heatmap of side `cells` differ by
+`stride = size / cells`, and `x_crop = stride * x_cells`: both grids come from the same affine map,
+drawn at two resolutions (see `geometry.crop_affine`). Every function is written for one heatmap;
+lift it with `jax.vmap`.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+def soft_argmax(heatmap: jax.Array) -> jax.Array:
+    """Expected `(x, y)` in cells under the softmax of each marginal (method, section 1).
+
+    The raw map is summed over one axis *before* the softmax over the other, so this is not the
+    expectation under a 2-D softmax.
+
+    Args:
+      heatmap: `[height, width]`, any real values.
+
+    Returns:
+      `[2]`, `(x, y)` in heatmap cells, each within `[0, side - 1]`.
+    """
+    chex.assert_rank(heatmap, 2)
+    return jnp.stack([_expectation(heatmap.sum(axis=0)), _expectation(heatmap.sum(axis=1))])
+
+
+def _expectation(logits: jax.Array) -> jax.Array:
+    # Not a matmul: accelerators would round the cells' coordinates.
+    return jnp.sum(jax.nn.softmax(logits) * jnp.arange(logits.size))
+
+
+def gaussian_map(center: jax.Array, *, size: tuple[int, int], sigma: float) -> jax.Array:
+    """`exp(-d² / 2σ²)` around `center`, with peak 1.
+
+    Args:
+      center: `[2]`, `(x, y)` in heatmap cells; need not lie on the map.
+      size: `(height, width)` of the map.
+      sigma: standard deviation in cells.
+
+    Returns:
+      `[height, width]`.
+    """
+    # The Gaussian is separable: height + width exponentials instead of height * width.
+    x = _gaussian(size[1], center[0], sigma)
+    y = _gaussian(size[0], center[1], sigma)
+    return y[:, None] * x[None, :]
+
+
+def _gaussian(length: int, center: jax.Array, sigma: float) -> jax.Array:
+    return jnp.exp(-((jnp.arange(length) - center) ** 2) / (2 * sigma**2))
+
+
+def target_heatmap(
+    joint: jax.Array,
+    visible: jax.Array,
+    *,
+    size: tuple[int, int],
+    stride: float,
+    sigma: float = 2.0,
+) -> tuple[jax.Array, jax.Array]:
+    """A labelled joint's heatmap and its weight in the loss (method, section 2).
+
+    The Gaussian sits on the joint's cell, `x / stride + 0.5` rounded towards zero as the release
+    does (so joints left of or above the map go to the cell on their inner side), and is cut to the
+    `(6σ + 1)`-wide square around it.
+
+    Args:
+      joint: `[2]`, `(x, y)` in crop pixels.
+      visible: `[]`, 1 where the joint is labelled visible, else 0.
+      size: `(height, width)` of the heatmap.
+      stride: crop pixels per heatmap cell.
+      sigma: standard deviation in cells.
+
+    Returns:
+      heatmap `[height, width]`, all zeros for an invisible joint, and weight `[]`: `visible`, or 0
+      where the square misses the map.
+    """
+    height, width = size
+    radius = 3 * sigma
+    cell = jnp.trunc(joint / stride + 0.5)
+    # The release's square ends one cell late, so a joint that misses the map by one cell on the
+    # left keeps its weight, with an empty target.
+    on_map = jnp.all((cell + radius + 1 >= 0) & (cell - radius < jnp.array([width, height])))
+    weight = jnp.where(on_map, visible, 0).astype(cell.dtype)
+    inside_x = jnp.abs(jnp.arange(width) - cell[0]) <= radius
+    inside_y = jnp.abs(jnp.arange(height) - cell[1]) <= radius
+    inside = inside_y[:, None] & inside_x[None, :] & (weight > 0.5)
+    return jnp.where(inside, gaussian_map(cell, size=size, sigma=sigma), 0.0), weight
+
+
+def decode(heatmap: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The keypoint of a predicted heatmap (method, section 3).
+
+    The arg-max cell, moved by a quarter of a cell along each axis towards the larger of its two
+    neighbours where the cell is strictly inside `1 < p < side - 1` on both axes. `(0, 0)` where no
+    value is positive.
+
+    Args:
+      heatmap: `[height, width]`.
+
+    Returns:
+      `[2]`, `(x, y)` in heatmap cells, and the score `[]`: the heatmap's maximum.
+    """
+    chex.assert_rank(heatmap, 2)
+    heatmap = jnp.asarray(heatmap)
+    height, width = heatmap.shape
+    y, x = jnp.unravel_index(jnp.argmax(heatmap), heatmap.shape)
+    score = heatmap[y, x]
+    # At the border this reads cells that are no neighbours, and does not use them.
+    slope = jnp.stack(
+        [heatmap[y, x + 1] - heatmap[y, x - 1], heatmap[y + 1, x] - heatmap[y - 1, x]]
+    )
+    inside = (1 < x) & (x < width - 1) & (1 < y) & (y < height - 1)
+    cell = jnp.stack([x, y]).astype(heatmap.dtype) + jnp.where(inside, 0.25 * jnp.sign(slope), 0.0)
+    return jnp.where(score > 0, cell, 0.0), score

@@ -1,0 +1,259 @@
+"""The program: `python -m ttp_jax.main --config=configs/joint.py`.
+
+Reads the flags and the config, runs the phases in order (data, train, before, online, offline,
+report) and says where the results are. Everything below this module takes plain arguments.
+"""
+import contextlib
+import datetime
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import optax
+import tensorboardX
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+
+from ttp_jax import (checkpoint, partition, perceptual, personalize, progress, report, train, views)
+from ttp_jax import model as networks
+from ttp_jax.data import clips, pairs, sets
+
+CONFIG = config_flags.DEFINE_config_file('config', None, 'What to run, e.g. configs/joint.py',
+                                         lock_config=True)
+WORKDIR = flags.DEFINE_string(
+    'workdir', None, 'Where results go; an earlier run of the same config is resumed there. '
+    'Default: runs/<config>-<time>.')
+DEBUG = flags.DEFINE_bool('debug', False, 'Show the whole traceback of an error.')
+
+
+class Run:
+    """What every phase needs, built from the config, checked before any long work starts."""
+
+    def __init__(self, config: ConfigDict, workdir: pathlib.Path):
+        self.config, self.workdir, self.seconds = config, workdir, {}
+        with self.phase('data'):
+            self.data = sets.load(seed=config.seed, **config.data)
+            self.bank = clips.stack_clips(self.data.train)
+            self.people = [clips.decoded(clip) for clip in self.data.test]
+        self.perceptual = perceptual.load(config.perceptual.kind, seed=config.perceptual.seed,
+                                          weights=config.perceptual.weights or None)
+        self.model = networks.PoseModel(joints=len(self.data.skeleton.joints), **config.model)
+        self.spec = pairs.CropSpec(config.crop.size, self.model.cells(config.crop.size),
+                                   bgr=config.crop.bgr, sigma=config.model.sigma)
+        self.tx = train.optimizer(learning_rate=config.train.learning_rate,
+                                  steps=config.train.steps, drops=tuple(config.train.drops))
+        self.checkpoints = checkpoint.Checkpoints(workdir / 'checkpoints')
+        self.state = self.first_state()
+
+    def first_state(self) -> train.TrainState:
+        """A fresh state, or this workdir's newest, or another run's parameters."""
+        state = train.create_state(jax.random.key(self.config.seed), model=self.model, tx=self.tx,
+                                   perceptual=self.perceptual, size=self.spec.size)
+        if self.checkpoints.latest() is not None:
+            return self.checkpoints.restore(state)
+        if self.config.checkpoint:
+            return checkpoint.load_model(self.config.checkpoint, state)
+        return state
+
+    @contextlib.contextmanager
+    def phase(self, name: str):
+        """Measures the seconds spent inside."""
+        start = time.monotonic()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
+
+
+def train_phase(run: Run) -> None:
+    """Joint training from the run's state to its last step, with checkpoints and metrics."""
+    config = run.config.train
+    step = train.pmap_step(
+        model=run.model, perceptual=run.perceptual, tx=run.tx, spec=run.spec,
+        mirror=run.data.skeleton.mirror, augment=config.augment.to_dict(),
+        reconstruction_weight=config.reconstruction_weight)
+    log = metrics_log(run.workdir)
+    first = int(run.state.step)
+    with log, progress.bar('train', total=config.steps, initial=first) as bar:
+        for index, state, metrics in train.fit(run.state, run.bank, step=step, batch=config.batch,
+                                               steps=config.steps, seed=run.config.seed):
+            run.state = state
+            if index % config.log_every == 0 or index in (1, config.steps):
+                values = {name: float(value) for name, value in metrics.items()}
+                log.write(index, values)
+                bar.set_postfix(loss=f'{values["loss"]:.5f}', refresh=False)
+            if index % config.save_every == 0 and index < config.steps:
+                run.checkpoints.save(state)
+            bar.update()
+    run.checkpoints.save(run.state)
+
+
+class metrics_log(contextlib.AbstractContextManager):
+    """Metrics to `metrics.jsonl` and TensorBoard."""
+
+    def __init__(self, workdir: pathlib.Path):
+        self.lines = open(workdir / 'metrics.jsonl', 'a', buffering=1)
+        self.board = tensorboardX.SummaryWriter(str(workdir / 'tensorboard'))
+
+    def write(self, step: int, values: dict[str, float], prefix: str = 'train') -> None:
+        """One line, one point per curve."""
+        self.lines.write(json.dumps({'step': step, **values}) + '\n')
+        for name, value in values.items():
+            self.board.add_scalar(f'{prefix}/{name}', value, step)
+
+    def __exit__(self, *_):
+        self.lines.close()
+        self.board.close()
+
+
+def before_phase(run: Run) -> list[np.ndarray]:
+    """Predictions of everyone with the shared weights."""
+    results = dict(personalize.predict_people(
+        run.people, runner=runner(run, 'online'), params=run.state.params,
+        batch_stats=run.state.batch_stats, people_per_chunk=run.config.personalize.people_per_chunk))
+    return [results[i].joints for i in range(len(run.people))]
+
+
+def personalize_phase(run: Run, schedule: str, keep: range) -> list[personalize.Adapted]:
+    """Everyone adapted under one schedule; states are kept of the people in `keep`."""
+    config = run.config.personalize
+    trainable, frozen = split(run)
+    steps = sum(len(clip.frames) for clip in run.people)
+    with progress.bar(schedule, total=steps, unit='frame') as bar:
+        def on_segment(loss, frames):
+            bar.set_postfix(loss=f'{float(loss):.3f}', refresh=False)
+            bar.update(frames)
+        results = dict(personalize.personalize_people(
+            run.people, runner=runner(run, schedule), trainable=trainable, frozen=frozen,
+            batch_stats=run.state.batch_stats, loss_means=run.state.loss_means,
+            seed=run.config.seed, people_per_chunk=config.people_per_chunk, keep=keep,
+            on_segment=on_segment))
+    return [results[i] for i in range(len(run.people))]
+
+
+def split(run: Run) -> tuple[partition.Flat, partition.Flat]:
+    """(trainable, frozen) parameters, as the config or else the paper has it."""
+    frozen = run.config.personalize.frozen or partition.FROZEN[run.model.variant]
+    return partition.split(run.state.params, frozen=frozen)
+
+
+def runner(run: Run, schedule: str) -> personalize.Runner:
+    """The compiled pieces of personalization for one schedule."""
+    config = run.config.personalize
+    return personalize.make_runner(
+        model=run.model, perceptual=run.perceptual, tx=optax.adam(config.learning_rate),
+        spec=run.spec, schedule=schedule, batch=config.batch, epochs=config.epochs,
+        lowering=config.lowering)
+
+
+def draw_pictures(run: Run, summary: dict, adapted: dict[str, list[personalize.Adapted]]) -> list[str]:
+    """The contact sheet, the curves and what was seen before and after; returns file names."""
+    rows = [json.loads(line) for line in (run.workdir / 'metrics.jsonl').read_text().splitlines()]
+    curves = {name: [a.losses for a in results] for name, results in adapted.items()}
+    report.contact_sheet(run.workdir / 'people.png', run.people, skeleton=run.data.skeleton)
+    report.loss_curves(run.workdir / 'losses.png', rows, curves)
+    report.gain_chart(run.workdir / 'gains.png', summary)
+    names = ['people.png', 'losses.png', 'gains.png']
+    for index in range(min(run.config.pictures, len(run.people))):
+        names.append(draw_person(run, index, adapted))
+    return names
+
+
+def draw_person(run: Run, index: int, adapted: dict[str, list[personalize.Adapted]]) -> str:
+    """One test person's middle frame, as seen before and after each schedule."""
+    clip, (_, frozen) = run.people[index], split(run)
+    target, source = len(clip.frames) // 2, 0
+    params = {'before': run.state.params}
+    for name, results in adapted.items():
+        params[name] = partition.merge(results[index].trainable, frozen)
+    seen = {name: views.view(p, run.state.batch_stats, clip, target=target, source=source,
+                             model=run.model, spec=run.spec) for name, p in params.items()}
+    name = f'person_{clip.id}.png'
+    report.person_picture(run.workdir / name, clip.id, seen, views.truth(clip, target, spec=run.spec),
+                          clip.visibility[target], skeleton=run.data.skeleton)
+    return name
+
+
+def execute(config: ConfigDict, workdir: pathlib.Path) -> dict:
+    """The whole job; returns the report."""
+    open_workdir(workdir, config)
+    run = Run(config, workdir)
+    with run.phase('train'):
+        train_phase(run)
+    with run.phase('before'):
+        predictions = {'before': before_phase(run)}
+    adapted, keep = {}, range(config.pictures)
+    for schedule in config.personalize.schedules:
+        with run.phase(schedule):
+            adapted[schedule] = personalize_phase(run, schedule, keep)
+        predictions[schedule] = [a.joints for a in adapted[schedule]]
+    with run.phase('report'):
+        result = report.summarise(run.people, predictions, skeleton=run.data.skeleton)
+        pictures = draw_pictures(run, result, adapted)
+        run.checkpoints.wait()
+    result |= {'seconds': run.seconds, 'seed': config.seed, 'git': git_commit(),
+               'command': ' '.join(['python -m ttp_jax.main', *sys.argv[1:]])}
+    report.write_report(workdir, result, pictures=pictures)
+    return result
+
+
+def open_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
+    """Makes the folder and writes `config.json`; an existing run must have the same config."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    path, mine = workdir / 'config.json', json.loads(config.to_json())
+    if path.is_file():
+        theirs = json.loads(path.read_text())
+        for name in sorted({*flat(mine), *flat(theirs)}):
+            if flat(mine).get(name) != flat(theirs).get(name):
+                raise ValueError(
+                    f'{path}: config.{name} is {flat(theirs).get(name)!r} there and '
+                    f'{flat(mine).get(name)!r} now; choose another --workdir')
+    path.write_text(json.dumps(mine, indent=2) + '\n')
+
+
+def flat(tree: dict, prefix: str = '') -> dict:
+    """A nested dict as one from dotted names to values."""
+    items = {}
+    for name, value in tree.items():
+        items |= flat(value, f'{prefix}{name}.') if isinstance(value, dict) else {prefix + name: value}
+    return items
+
+
+def git_commit() -> str | None:
+    """The commit of this code, `+` where it was changed since; None outside a checkout."""
+    def git(*words):
+        return subprocess.run(['git', *words], cwd=pathlib.Path(__file__).parent, text=True,
+                              capture_output=True, check=True).stdout.strip()
+    try:
+        return git('rev-parse', 'HEAD') + ('+' if git('status', '--porcelain', '-uno') else '')
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def default_workdir() -> pathlib.Path:
+    """runs/<config>-<time>: a run of its own."""
+    source = next((a.split('=', 1)[1] for a in sys.argv if a.startswith('--config=')), 'run')
+    name = pathlib.Path(source.split(':')[0]).stem + source.partition(':')[1].replace(':', '-') \
+        + source.partition(':')[2]
+    return pathlib.Path('runs') / f'{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}'
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f'unexpected arguments: {" ".join(argv[1:])}')
+    workdir = pathlib.Path(WORKDIR.value) if WORKDIR.value else default_workdir()
+    try:
+        result = execute(CONFIG.value, workdir)
+    except ValueError as error:
+        if DEBUG.value:
+            raise
+        sys.exit(f'error: {error}')
+    print(report.table(result))
+    print(f'\nReport: {workdir / "report.md"}')
+
+
+if __name__ == '__main__':
+    flags.mark_flag_as_required('config')
+    app.run(main)

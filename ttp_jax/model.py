@@ -1,0 +1,255 @@
+"""The whole model: heatmaps from an image, and an image from another frame's looks (paper section 3).
+
+Contract: images are normalised `[N, H, W, 3]`; heatmaps are `[N, h, w, channels]` with
+h = H / stride; keypoints are (x, y) in heatmap cells, centres at integers. The supervised heatmaps
+of the Transformer variant are convex combinations of the self-supervised ones:
+`supervised = self_supervised @ affinity^T`, rows of the affinity summing to one.
+
+Variants (paper section 4.2):
+  transformer       the paper's: affinity matrix between self-supervised and labelled keypoints
+  shared_keypoint   encoder shared, labelled heatmaps from their own 1 x 1 convolution
+  shared_rotation   as above; the self-supervised task is telling which way up the image is
+  baseline          labelled heatmaps only
+"""
+import functools
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ttp_jax import backbone, heatmaps, layers
+
+VARIANTS = ('transformer', 'shared_keypoint', 'shared_rotation', 'baseline')
+
+
+class Heatmaps(NamedTuple):
+    """What the encoder and its heads see in an image.
+
+    supervised `[N, h, w, J]`; self_supervised `[N, h, w, K]`, affinity `[N, J, K]` and rotation
+    `[N, 4]` logits are None where the variant has none.
+    """
+    supervised: jax.Array
+    self_supervised: jax.Array | None = None
+    affinity: jax.Array | None = None
+    rotation: jax.Array | None = None
+
+
+class Reconstruction(NamedTuple):
+    """The target rebuilt: image `[N, H, W, 3]`, its keypoints `[N, K, 2]`, (x, y) in cells."""
+    image: jax.Array
+    keypoints: jax.Array
+
+
+class DecoderLayer(nn.Module):
+    """One post-norm Transformer decoder layer (Vaswani et al.), no positional encoding.
+
+    queries `[N, J, C]`, memory `[N, P, C]` to `[N, J, C]`.
+    """
+    heads: int
+    feedforward: int
+    dropout: float
+    train: bool
+
+    @nn.compact
+    def __call__(self, queries: jax.Array, memory: jax.Array) -> jax.Array:
+        attention = functools.partial(
+            nn.MultiHeadDotProductAttention, self.heads, dropout_rate=self.dropout,
+            broadcast_dropout=False, deterministic=not self.train)
+        norm = functools.partial(nn.LayerNorm, epsilon=1e-5)
+        drop = nn.Dropout(self.dropout, deterministic=not self.train)
+        x = norm(name='norm1')(queries + drop(attention(name='self_attention')(queries)))
+        x = norm(name='norm2')(x + drop(attention(name='cross_attention')(x, memory)))
+        y = drop(nn.relu(nn.Dense(self.feedforward, name='linear1')(x)))
+        y = drop(nn.Dense(x.shape[-1], name='linear2')(y))
+        return norm(name='norm3')(x + y)
+
+
+class AffinityTransformer(nn.Module):
+    """Features `[N, h, w, C]` to the affinity matrix `[N, J, K]` (paper section 3.2)."""
+    joints: int
+    keypoints: int
+    heads: int
+    feedforward: int
+    dropout: float
+    train: bool
+
+    @nn.compact
+    def __call__(self, features: jax.Array) -> jax.Array:
+        n, channels = features.shape[0], features.shape[-1]
+        queries = self.param('queries', nn.initializers.normal(1.0), (self.joints, channels))
+        queries = jnp.broadcast_to(queries, (n, *queries.shape))
+        memory = features.reshape(n, -1, channels)
+        x = DecoderLayer(self.heads, self.feedforward, self.dropout, self.train,
+                         name='decoder')(queries, memory)
+        x = nn.LayerNorm(epsilon=1e-5, name='norm')(x)
+        return nn.softmax(nn.Dense(self.keypoints, name='affinity')(x), axis=-1)
+
+
+class _ConvNormRelu(nn.Module):
+    """The convolution, norm and ReLU that the image networks are made of."""
+    train: bool
+    lowering: str
+    axis_name: str | None
+    dtype: Any
+
+    def unit(self, x: jax.Array, features: int, name: str, kernel: int = 3, stride: int = 1):
+        x = layers.Conv(features, kernel, stride, lowering=self.lowering, dtype=self.dtype,
+                        name=name)(x)
+        norm = layers.BatchNorm(use_running_average=not self.train, axis_name=self.axis_name,
+                                name=name.replace('conv', 'bn'))
+        return nn.relu(norm(x))
+
+
+class ImageEncoder(_ConvNormRelu):
+    """Pose or appearance encoder: `[N, H, W, C]` to `[N, H / 8, W / 8, 8 * width]`."""
+    width: int = 32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = self.unit(x, self.width, 'conv1_0', kernel=7)
+        x = self.unit(x, self.width, 'conv1_1')
+        for stage in (2, 3, 4):
+            features = self.width * 2**(stage - 1)
+            x = self.unit(x, features, f'conv{stage}_0', stride=2)
+            x = self.unit(x, features, f'conv{stage}_1')
+        return x
+
+
+class Renderer(_ConvNormRelu):
+    """Appearance and pose, concatenated, to the image: `[N, H / 8, W / 8, C]` to `[N, H, W, 3]`."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for stage in (1, 2, 3, 4):
+            x = self.unit(x, x.shape[-1] // 2, f'conv{stage}_0')
+            x = self.unit(x, x.shape[-1], f'conv{stage}_1')
+            if stage < 4:
+                x = x.repeat(2, axis=1).repeat(2, axis=2)
+        return layers.Conv(3, 3, use_bias=True, lowering=self.lowering, dtype=self.dtype,
+                           name='image')(x)
+
+
+class PoseModel(nn.Module):
+    """Every network of the method; which ones exist follows from `variant`.
+
+    `train` chooses batch statistics and dropout, `lowering` how convolutions are computed
+    (layers.py), `axis_name` the devices that share batch statistics. Neither changes the parameters:
+    `model.clone(train=False, lowering=...)` applies the same tree. Raises ValueError for an unknown
+    variant or depth.
+    """
+    joints: int = 13
+    keypoints: int = 30
+    variant: str = 'transformer'
+    depth: int = 50
+    width: int = 64
+    stem_pool: bool = True
+    deconvolutions: int = 3
+    features: int = 256
+    image_width: int = 32
+    heads: int = 4
+    feedforward: int = 1024
+    dropout: float = 0.1
+    sigma: float = 2.0
+    train: bool = False
+    lowering: str = 'library'
+    axis_name: str | None = None
+    dtype: Any = None
+
+    def setup(self):
+        if self.variant not in VARIANTS:
+            raise ValueError(f'no variant {self.variant!r}; known: {", ".join(VARIANTS)}')
+        how = dict(train=self.train, lowering=self.lowering, axis_name=self.axis_name,
+                   dtype=self.dtype)
+        head = functools.partial(layers.Conv, kernel=1, use_bias=True, lowering=self.lowering,
+                                 dtype=self.dtype, kernel_init=nn.initializers.normal(0.001))
+        self.encoder = backbone.Encoder(self.depth, self.width, self.stem_pool,
+                                        self.deconvolutions, self.features, **how)
+        if self.variant == 'transformer':
+            self.affinity_transformer = AffinityTransformer(
+                self.joints, self.keypoints, self.heads, self.feedforward, self.dropout, self.train)
+        else:
+            self.supervised_head = head(self.joints)
+        if self.variant == 'shared_rotation':
+            self.rotation_head = nn.Dense(4)
+        if self.reconstructs:
+            self.self_supervised_head = head(self.keypoints)
+            self.appearance_encoder = ImageEncoder(**how, width=self.image_width)
+            self.pose_encoder = ImageEncoder(**how, width=self.image_width)
+            self.renderer = Renderer(**how)
+
+    @property
+    def reconstructs(self) -> bool:
+        """Whether the self-supervised task is the reconstruction of an image."""
+        return self.variant in ('transformer', 'shared_keypoint')
+
+    def cells(self, size: int) -> int:
+        """Side of the heatmaps of a crop of side `size`. Raises ValueError where it does not fit."""
+        shrink = 32 if self.stem_pool else 16
+        if size % max(shrink, 8):
+            raise ValueError(f'crops of {size} pixels: expected a multiple of {shrink}, by which '
+                             'the encoder shrinks them')
+        return size // shrink * 2**self.deconvolutions
+
+    def heatmaps(self, images: jax.Array) -> Heatmaps:
+        """Images `[N, H, W, 3]` to heatmaps: all that prediction needs (paper section 3.2)."""
+        features = self.encoder(images)
+        rotation = self_supervised = affinity = None
+        if self.variant == 'shared_rotation':
+            rotation = self.rotation_head(features.mean((1, 2)))
+        if self.reconstructs:
+            self_supervised = self.self_supervised_head(features)
+        if self.variant == 'transformer':
+            affinity = self.affinity_transformer(features)
+            supervised = jnp.einsum('nhwk,njk->nhwj', self_supervised, affinity)
+        else:
+            supervised = self.supervised_head(features)
+        return Heatmaps(supervised, self_supervised, affinity, rotation)
+
+    def self_supervised_heatmaps(self, images: jax.Array) -> jax.Array:
+        """Images to `[N, h, w, K]` alone: what the reconstruction needs, no Transformer."""
+        return self.self_supervised_head(self.encoder(images))
+
+    def reconstruct(self, self_supervised: jax.Array, source: jax.Array) -> Reconstruction:
+        """The target from its keypoints and the source's appearance (paper section 3.1).
+
+        self_supervised `[N, h, w, K]` of the target; source `[N, H, W, 3]`.
+        """
+        keypoints = keypoint_bottleneck(self_supervised)
+        maps = pose_maps(keypoints, size=self_supervised.shape[1:3], image_size=source.shape[1:3],
+                         sigma=self.sigma).astype(source.dtype)
+        appearance = self.appearance_encoder(source)
+        image = self.renderer(jnp.concatenate([appearance, self.pose_encoder(maps)], axis=-1))
+        return Reconstruction(image, keypoints)
+
+    def __call__(self, target: jax.Array, source: jax.Array) -> tuple[Heatmaps, Reconstruction | None]:
+        """Both tasks on one batch: heatmaps of the target, and the target rebuilt from the source."""
+        seen = self.heatmaps(target)
+        return seen, self.reconstruct(seen.self_supervised, source) if self.reconstructs else None
+
+
+def keypoint_bottleneck(self_supervised: jax.Array) -> jax.Array:
+    """Heatmaps `[N, h, w, K]` to keypoints `[N, K, 2]`, (x, y) in heatmap cells."""
+    per_keypoint = jax.vmap(heatmaps.soft_argmax, in_axes=-1)
+    return jax.vmap(per_keypoint)(self_supervised.astype(jnp.float32))
+
+
+def gaussian_maps(keypoints: jax.Array, *, size: tuple[int, int], sigma: float) -> jax.Array:
+    """Keypoints `[N, K, 2]` to Gaussian maps `[N, h, w, K]` with peak 1."""
+    one = functools.partial(heatmaps.gaussian_map, size=size, sigma=sigma)
+    return jnp.moveaxis(jax.vmap(jax.vmap(one))(keypoints), 1, -1)
+
+
+def pose_maps(keypoints: jax.Array, *, size: tuple[int, int], image_size: tuple[int, int],
+              sigma: float) -> jax.Array:
+    """The Gaussian maps, bilinearly upsampled to the image: `[N, H, W, K]`.
+
+    Both a Gaussian and bilinear interpolation are separable, so each axis is upsampled alone and
+    one outer product makes the map: the same numbers for a fraction of the work.
+    """
+    def profile(centre, cells, pixels):
+        line = jnp.exp(-(jnp.arange(cells) - centre[..., None])**2 / (2 * sigma**2))
+        return jax.image.resize(line, (*line.shape[:-1], pixels), 'bilinear')
+    x = profile(keypoints[..., 0], size[1], image_size[1])
+    y = profile(keypoints[..., 1], size[0], image_size[0])
+    return jnp.einsum('nkh,nkw->nhwk', y, x)

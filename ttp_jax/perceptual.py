@@ -1,0 +1,194 @@
+"""Frozen networks whose features the reconstruction is compared in (paper section 3.1).
+
+Contract: images `[N, H, W, 3]` in ImageNet normalisation, RGB (or BGR, as the model sees them), to
+a list of feature maps `[N, h_i, w_i, C_i]`. A network is a pure function `features(weights, images)`
+and its weights, which are shared by everyone: under vmap over people they stay one copy, and people
+are folded into the batch.
+
+Choices: `random` (untrained convolutions, the default where there are no weights), `vgg16` (the
+paper's), `squeezenet`; the last two from a file of arrays.
+"""
+import pathlib
+from typing import Callable, Mapping, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ttp_jax import geometry, layers
+
+Weights = Mapping[str, jax.Array]
+
+# Running means of the six reconstruction terms (pixels, then five VGG-16 maps) that the release
+# starts from, for ImageNet weights.
+VGG16_MEANS = (0.1966, 0.8725, 3.4260, 7.4396, 4.1430, 1.1304)
+
+
+class Perceptual(NamedTuple):
+    """A frozen network: `features(weights, images)` gives `terms` feature maps.
+
+    `means` is where the running means of the 1 + terms losses start; zeros mean: at the first
+    batch's own losses.
+    """
+    features: Callable[[Weights, jax.Array], list[jax.Array]]
+    weights: Weights
+    terms: int
+    means: tuple[float, ...]
+
+
+def _conv(weights: Weights, name: str, x: jax.Array, stride: int = 1) -> jax.Array:
+    kernel = weights[f'{name}.weight']
+    return layers.convolve(x, kernel, stride=stride) + weights[f'{name}.bias']
+
+
+def _max_pool(x: jax.Array, window: int = 2, stride: int = 2, pad: str = 'VALID') -> jax.Array:
+    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, window, window, 1),
+                                 (1, stride, stride, 1), pad)
+
+
+# --- random features -------------------------------------------------------------------------
+
+RANDOM_STAGES = (16, 32, 64)
+
+
+def random_features(weights: Weights, images: jax.Array) -> list[jax.Array]:
+    """Three untrained stages of convolution and ReLU, each after the first at half the size."""
+    maps, x = [], images
+    for i in range(len(RANDOM_STAGES)):
+        x = jax.nn.relu(_conv(weights, f'conv{i}', x, stride=2 if i else 1))
+        maps.append(x)
+    return maps
+
+
+def random_weights(seed: int) -> dict[str, np.ndarray]:
+    """He-normal kernels `[3, 3, in, out]`, the same for the same seed on every machine."""
+    rng = np.random.Generator(np.random.PCG64([seed, 0x9e3779b9]))
+    weights, channels = {}, 3
+    for i, features in enumerate(RANDOM_STAGES):
+        scale = np.sqrt(2 / (9 * channels))
+        kernel = rng.standard_normal((3, 3, channels, features), dtype=np.float32)
+        weights[f'conv{i}.weight'] = np.float32(scale) * kernel
+        weights[f'conv{i}.bias'] = np.zeros(features, np.float32)
+        channels = features
+    return weights
+
+
+# --- VGG-16 ----------------------------------------------------------------------------------
+
+# torchvision's numbering of `features`: convolutions, and the pools that open the later blocks.
+VGG16_SLICES = ((0, 2), (5, 7), (10, 12), (14, 17, 19), (21, 24, 26))
+VGG16_POOLED = (5, 10, 17, 24)
+VGG16_CHANNELS = {0: 64, 2: 64, 5: 128, 7: 128, 10: 256, 12: 256, 14: 256, 17: 512, 19: 512,
+                  21: 512, 24: 512, 26: 512}
+
+
+def vgg16_features(weights: Weights, images: jax.Array) -> list[jax.Array]:
+    """relu1_2, relu2_2, relu3_2, relu4_2, relu5_2: torchvision's `features` cut at 4, 9, 14, 21, 28."""
+    maps, x = [], images
+    for group in VGG16_SLICES:
+        for i in group:
+            x = _max_pool(x) if i in VGG16_POOLED else x
+            x = jax.nn.relu(_conv(weights, f'features.{i}', x))
+        maps.append(x)
+    return maps
+
+
+def vgg16_shapes() -> dict[str, tuple[int, ...]]:
+    shapes, channels = {}, 3
+    for i, features in VGG16_CHANNELS.items():
+        shapes[f'features.{i}.weight'] = (3, 3, channels, features)
+        shapes[f'features.{i}.bias'] = (features,)
+        channels = features
+    return shapes
+
+
+# --- SqueezeNet 1.0 --------------------------------------------------------------------------
+
+# fire module -> (squeeze, expand) channels; max-pools stand before 2, 5 and 9.
+FIRES = {2: (16, 64), 3: (16, 64), 4: (32, 128), 5: (32, 128), 6: (48, 192), 7: (48, 192),
+         8: (64, 256), 9: (64, 256)}
+SQUEEZENET_MAPS = (3, 5, 7, 9)
+# Caffe's mean pixel, in the BGR order and 0 ... 255 range that its weights expect.
+CAFFE_MEAN = (104.0, 117.0, 123.0)
+
+
+def squeezenet_features(weights: Weights, images: jax.Array) -> list[jax.Array]:
+    """Activations after conv1 and the fire modules 3, 5, 7 and 9 of Caffe's SqueezeNet 1.0."""
+    x = geometry.denormalise(images)[..., ::-1] - jnp.asarray(CAFFE_MEAN)
+    kernel, bias = weights['conv1.weight'], weights['conv1.bias']
+    x = jax.lax.conv_general_dilated(x, kernel, (2, 2), 'VALID', dimension_numbers=layers.DIMENSIONS)
+    x = jax.nn.relu(x + bias)
+    maps = [x]
+    for i in FIRES:
+        x = _max_pool(x, 3, 2, _ceil_pad(x)) if i in (2, 5, 9) else x
+        squeezed = jax.nn.relu(_conv(weights, f'fire{i}/squeeze1x1', x))
+        x = jnp.concatenate([jax.nn.relu(_conv(weights, f'fire{i}/expand{k}x{k}', squeezed))
+                             for k in (1, 3)], axis=-1)
+        maps += [x] if i in SQUEEZENET_MAPS else []
+    return maps
+
+
+def _ceil_pad(x: jax.Array) -> list[tuple[int, int]]:
+    """Padding that makes a 3 x 3, stride 2 pool round its output size up, as Caffe does."""
+    return [(0, 0), *((0, (1 - n) % 2) for n in x.shape[1:3]), (0, 0)]
+
+
+def squeezenet_shapes() -> dict[str, tuple[int, ...]]:
+    shapes = {'conv1.weight': (7, 7, 3, 96), 'conv1.bias': (96,)}
+    channels = 96
+    for i, (squeeze, expand) in FIRES.items():
+        for name, k, fan_in, features in (('squeeze1x1', 1, channels, squeeze),
+                                          ('expand1x1', 1, squeeze, expand),
+                                          ('expand3x3', 3, squeeze, expand)):
+            shapes[f'fire{i}/{name}.weight'] = (k, k, fan_in, features)
+            shapes[f'fire{i}/{name}.bias'] = (features,)
+        channels = 2 * expand
+    return shapes
+
+
+# --- choosing one ----------------------------------------------------------------------------
+
+def load(kind: str, *, weights: str | None = None, seed: int = 0) -> Perceptual:
+    """The frozen network named by `kind`.
+
+    weights: an `.npz` of HWIO kernels `<layer>.weight` and biases `<layer>.bias` (for `vgg16` under
+    torchvision's names, `features.0.weight` ...; for `squeezenet` under Caffe's). Raises ValueError
+    for an unknown kind, a missing or foreign file, and names missing or misshapen arrays.
+    """
+    if kind == 'none':
+        return Perceptual(lambda weights, images: [], {}, 0, (0.0,))
+    if kind == 'random':
+        n = len(RANDOM_STAGES)
+        return Perceptual(random_features, _on_device(random_weights(seed)), n, (0.0,) * (n + 1))
+    if kind == 'vgg16':
+        arrays = _read(weights, vgg16_shapes())
+        return Perceptual(vgg16_features, arrays, len(VGG16_SLICES), VGG16_MEANS)
+    if kind == 'squeezenet':
+        arrays = _read(weights, squeezenet_shapes())
+        n = 1 + len(SQUEEZENET_MAPS)
+        return Perceptual(squeezenet_features, arrays, n, (0.0,) * (n + 1))
+    raise ValueError(f'no perceptual network {kind!r}; known: none, random, vgg16, squeezenet')
+
+
+def _read(path: str | None, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, jax.Array]:
+    """The arrays of an npz file that `shapes` asks for, each checked."""
+    if not path:
+        raise ValueError('this perceptual network needs config.perceptual.weights=<file.npz>')
+    if not pathlib.Path(path).is_file():
+        raise ValueError(f'perceptual weights {path}: no such file')
+    try:
+        with np.load(path) as file:
+            found = {name: file[name] for name in shapes if name in file}
+    except (ValueError, OSError) as error:
+        raise ValueError(f'perceptual weights {path}: not an npz file ({error})') from None
+    for name, shape in shapes.items():
+        if name not in found:
+            raise ValueError(f'perceptual weights {path}: {name} is missing')
+        if found[name].shape != tuple(shape):
+            raise ValueError(f'perceptual weights {path}: {name} has shape {found[name].shape}, '
+                             f'expected {tuple(shape)}')
+    return _on_device(found)
+
+
+def _on_device(arrays: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+    return {name: jnp.asarray(value, jnp.float32) for name, value in arrays.items()}

@@ -1,0 +1,161 @@
+"""Joint training of both tasks (paper section 3.2 and 4.1).
+
+Contract: `train_step` is a pure function of a `TrainState` and a batch of pairs; with
+`axis_name=None` it runs under jit, with a name under pmap, and computes the same step. The state is
+arrays only and has no device axis: pmap broadcasts it and returns one copy, so it saves as it is.
+"""
+import functools
+from typing import Any, Callable, Iterator
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from ttp_jax import geometry, losses
+from ttp_jax.data import pairs
+from ttp_jax.data.clips import FrameBank
+from ttp_jax.model import PoseModel
+from ttp_jax.perceptual import Perceptual
+
+Metrics = dict[str, jax.Array]
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything training changes.
+
+    loss_means `[1 + terms]`: running means of the reconstruction terms; people start from them.
+    """
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    loss_means: jax.Array
+
+
+def create_state(rng: jax.Array, *, model: PoseModel, tx: optax.GradientTransformation,
+                 perceptual: Perceptual, size: int) -> TrainState:
+    """A fresh state for images of side `size`."""
+    image = jnp.zeros((1, size, size, 3))
+    variables = model.clone(train=False).init(rng, image, image)
+    params = variables['params']
+    return TrainState(jnp.zeros((), jnp.int32), params, variables.get('batch_stats', {}),
+                      tx.init(params), jnp.asarray(perceptual.means, jnp.float32))
+
+
+def optimizer(*, learning_rate: float, steps: int, drops: tuple[float, ...] = (90 / 140, 120 / 140),
+              factor: float = 0.1) -> optax.GradientTransformation:
+    """Adam whose rate falls by `factor` at each of `drops`, in fractions of `steps`."""
+    boundaries = {int(round(steps * drop)): factor for drop in drops}
+    return optax.adam(optax.piecewise_constant_schedule(learning_rate, boundaries))
+
+
+def prepare(batch: pairs.Pairs, keys: jax.Array, *, spec: pairs.CropSpec, mirror: tuple[int, ...],
+            augment: dict[str, float]) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Raw pairs to (target `[B, S, S, 3]`, source, heatmaps `[B, h, w, J]`, weights `[B, J]`).
+
+    keys `[B]`: one per sample, so that a sample's augmentation does not depend on how many devices
+    share the batch.
+    """
+    def one(pair, key):
+        augmentation = geometry.sample_augmentation(key, **augment)
+        target, source, affine = pairs.crop_pair(pair.target, pair.source, pair.box, augmentation,
+                                                 spec=spec, valid=pair.size)
+        maps, weights = pairs.targets(pair.joints, pair.visibility, affine, augmentation.flip,
+                                      spec=spec, mirror=mirror)
+        return target, source, maps, weights
+    return jax.vmap(one)(batch, keys)
+
+
+def joint_loss(params, batch_stats, loss_means, crops, rng, *, model: PoseModel,
+               perceptual: Perceptual, reconstruction_weight: float, axis_name: str | None):
+    """Supervised + weight x self-supervised loss, and (batch_stats, loss_means, metrics)."""
+    target, source, maps, weights = crops
+    turn_rng, dropout_rng = jax.random.split(rng)
+    apply = functools.partial(model.apply, mutable='batch_stats', rngs={'dropout': dropout_rng})
+    (seen, rebuilt), updates = apply({'params': params, 'batch_stats': batch_stats}, target, source)
+    batch_stats = updates.get('batch_stats', batch_stats)
+    supervised = losses.supervised(seen.supervised, maps, weights)
+    metrics = {'supervised': supervised}
+    total = supervised
+    if rebuilt is not None:
+        terms = losses.reconstruction_terms(rebuilt.image, target, perceptual=perceptual)
+        loss, loss_means = losses.balance(terms, loss_means, axis_name=axis_name)
+        metrics |= {'reconstruction': loss, 'pixels': terms[0]}
+        total += reconstruction_weight * loss
+    elif model.variant == 'shared_rotation':
+        turned, turns = pairs.quarter_turns(turn_rng, target)
+        seen, updates = apply({'params': params, 'batch_stats': batch_stats}, turned,
+                              method='heatmaps')
+        batch_stats = updates.get('batch_stats', batch_stats)
+        metrics['rotation'] = losses.rotation(seen.rotation, turns)
+        total += reconstruction_weight * metrics['rotation']
+    return total, (batch_stats, loss_means, metrics | {'loss': total})
+
+
+def train_step(state: TrainState, batch: pairs.Pairs, keys: jax.Array, rng: jax.Array, *,
+               model: PoseModel, perceptual: Perceptual, tx: optax.GradientTransformation,
+               spec: pairs.CropSpec, mirror: tuple[int, ...], augment: dict[str, float],
+               reconstruction_weight: float, axis_name: str | None = None
+               ) -> tuple[TrainState, Metrics]:
+    """One step of joint optimisation; `batch` and `keys` are this device's share."""
+    crops = prepare(batch, keys, spec=spec, mirror=mirror, augment=augment)
+    rng = jax.random.fold_in(rng, lax.axis_index(axis_name)) if axis_name else rng
+    grad = jax.grad(joint_loss, has_aux=True)
+    grads, (batch_stats, loss_means, metrics) = grad(
+        state.params, state.batch_stats, state.loss_means, crops, rng, model=model,
+        perceptual=perceptual, reconstruction_weight=reconstruction_weight, axis_name=axis_name)
+    if axis_name:
+        grads, metrics = lax.pmean((grads, metrics), axis_name)
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(state.step + 1, params, batch_stats, opt_state, loss_means), metrics
+
+
+def pmap_step(*, model: PoseModel, perceptual: Perceptual, axis_name: str = 'devices',
+              **dependencies) -> Callable:
+    """`train_step` over all local devices: `(state, batch, keys, rng) -> state, metrics`.
+
+    Takes the whole batch and splits it; the number of samples must be a multiple of the number of
+    devices. The perceptual weights are passed as an argument, not baked into the program.
+    """
+    model = model.clone(train=True, axis_name=axis_name)
+
+    def step(weights, state, batch, keys, rng):
+        return train_step(state, batch, keys, rng, model=model,
+                          perceptual=perceptual._replace(weights=weights), axis_name=axis_name,
+                          **dependencies)
+
+    mapped = jax.pmap(step, axis_name, in_axes=(None, None, 0, 0, None), out_axes=None,
+                      donate_argnums=1)
+    split = functools.partial(_split, devices=jax.local_device_count())
+    return lambda state, batch, keys, rng: mapped(perceptual.weights, state, split(batch),
+                                                  split(keys), rng)
+
+
+def _split(batch, *, devices: int):
+    """Gives every leaf `[B, ...]` a leading device axis: `[devices, B / devices, ...]`."""
+    def one(x):
+        if x.shape[0] % devices:
+            raise ValueError(f'a batch of {x.shape[0]} cannot be split over {devices} devices')
+        return x.reshape(devices, x.shape[0] // devices, *x.shape[1:])
+    return jax.tree.map(one, batch)
+
+
+def fit(state: TrainState, bank: FrameBank, *, step: Callable, batch: int, steps: int, seed: int
+        ) -> Iterator[tuple[int, TrainState, Metrics]]:
+    """Trains from the state's own step up to `steps`, yielding (step, state, metrics) after each.
+
+    What a step sees depends on its number and the seed alone, so a run that was stopped and
+    resumed equals one that was not.
+    """
+    root = jax.random.key(seed)
+    resident = jax.device_put(bank._replace(clip_start=(), clip_length=()))
+    for index in range(int(state.step), steps):
+        target, source = pairs.draw_indices(bank, step=index, batch=batch, seed=seed)
+        augment_rng, step_rng = jax.random.split(jax.random.fold_in(root, index))
+        keys = jax.random.split(augment_rng, batch)
+        state, metrics = step(state, pairs.take(resident, target, source), keys, step_rng)
+        yield index + 1, state, metrics
