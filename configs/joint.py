@@ -47,6 +47,7 @@ def drawn() -> ConfigDict:
         'train': {
             'steps': 1500,
             'batch': 32,
+            'lowering': 'matmul',
             'learning_rate': 1e-3,
             'drops': (90 / 140, 120 / 140),  # where the rate falls tenfold, in parts of the run
             'reconstruction_weight': 1e-3,

@@ -1,7 +1,11 @@
 """Folders of reference data that tests may use, and must say so when they skip without."""
 import pathlib
 
+import chex
 import pytest
+
+# Four devices on any machine: what runs under pmap and over people is tested as it is used.
+chex.set_n_cpu_devices(4)
 
 SHARED = (pathlib.Path(__file__).resolve().parents[1] / '..' / 'shared').resolve()
 
@@ -28,3 +32,20 @@ def parity_dir(request) -> pathlib.Path:
     if not (folder / 'seed.json').is_file():
         pytest.skip(f"no reference outputs: {folder / 'seed.json'} is missing (--parity-dir)")
     return folder
+
+
+TINY = dict(joints=13, keypoints=6, depth=10, width=4, stem_pool=False, features=8, image_width=4,
+            heads=2, feedforward=16, dropout=0.0)
+
+
+@pytest.fixture(scope='session')
+def tiny_clips():
+    """Four drawn people of different clip lengths, enough to train something tiny on."""
+    import dataclasses
+
+    from ttp_jax.data import synthetic
+    people = synthetic.drawn_clips(seed=3, split='train', people=4, frames=6, size=48)
+    def cut(clip, n):
+        return dataclasses.replace(clip, frames=clip.frames[:n], joints=clip.joints[:n],
+                                   visibility=clip.visibility[:n], boxes=clip.boxes[:n])
+    return [cut(clip, n) for clip, n in zip(people, (6, 4, 5, 6), strict=True)]

@@ -3,9 +3,15 @@
 Reads the flags and the config, runs the phases in order (data, train, before, online, offline,
 report) and says where the results are. Everything below this module takes plain arguments.
 """
+from ttp_jax import host_memory
+
+if __name__ == '__main__':
+    host_memory.restart_with_huge_pages()  # before anything that takes long to import
+
 import contextlib
 import datetime
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -15,7 +21,7 @@ import jax
 import numpy as np
 import optax
 import tensorboardX
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from ttp_jax import (checkpoint, partition, perceptual, personalize, progress, report, train, views)
@@ -71,7 +77,7 @@ def train_phase(run: Run) -> None:
     """Joint training from the run's state to its last step, with checkpoints and metrics."""
     config = run.config.train
     step = train.pmap_step(
-        model=run.model, perceptual=run.perceptual, tx=run.tx, spec=run.spec,
+        model=run.model.clone(lowering=config.lowering), perceptual=run.perceptual, tx=run.tx, spec=run.spec,
         mirror=run.data.skeleton.mirror, augment=config.augment.to_dict(),
         reconstruction_weight=config.reconstruction_weight)
     log = metrics_log(run.workdir)
@@ -232,6 +238,13 @@ def git_commit() -> str | None:
         return None
 
 
+def keep_compiled_programs() -> None:
+    """Keeps what XLA compiles in a user cache folder, unless JAX was told another one."""
+    if not jax.config.jax_compilation_cache_dir:
+        cache = os.environ.get('XDG_CACHE_HOME', pathlib.Path.home() / '.cache')
+        jax.config.update('jax_compilation_cache_dir', str(pathlib.Path(cache) / 'ttp_jax'))
+
+
 def default_workdir() -> pathlib.Path:
     """runs/<config>-<time>: a run of its own."""
     source = next((a.split('=', 1)[1] for a in sys.argv if a.startswith('--config=')), 'run')
@@ -243,6 +256,8 @@ def default_workdir() -> pathlib.Path:
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f'unexpected arguments: {" ".join(argv[1:])}')
+    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file
+    keep_compiled_programs()
     workdir = pathlib.Path(WORKDIR.value) if WORKDIR.value else default_workdir()
     try:
         result = execute(CONFIG.value, workdir)

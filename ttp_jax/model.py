@@ -93,7 +93,7 @@ class _ConvNormRelu(nn.Module):
     axis_name: str | None
     dtype: Any
 
-    def unit(self, x: jax.Array, features: int, name: str, kernel: int = 3, stride: int = 1):
+    def unit(self, x: jax.Array | layers.SeparableMaps, features: int, name: str, kernel: int = 3, stride: int = 1):
         x = layers.Conv(features, kernel, stride, lowering=self.lowering, dtype=self.dtype,
                         name=name)(x)
         norm = layers.BatchNorm(use_running_average=not self.train, axis_name=self.axis_name,
@@ -102,11 +102,14 @@ class _ConvNormRelu(nn.Module):
 
 
 class ImageEncoder(_ConvNormRelu):
-    """Pose or appearance encoder: `[N, H, W, C]` to `[N, H / 8, W / 8, 8 * width]`."""
+    """Pose or appearance encoder: `[N, H, W, C]` to `[N, H / 8, W / 8, 8 * width]`.
+
+    The pose encoder's maps may come as `SeparableMaps`, which are never multiplied out.
+    """
     width: int = 32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array | layers.SeparableMaps) -> jax.Array:
         x = self.unit(x, self.width, 'conv1_0', kernel=7)
         x = self.unit(x, self.width, 'conv1_1')
         for stage in (2, 3, 4):
@@ -217,7 +220,7 @@ class PoseModel(nn.Module):
         """
         keypoints = keypoint_bottleneck(self_supervised)
         maps = pose_maps(keypoints, size=self_supervised.shape[1:3], image_size=source.shape[1:3],
-                         sigma=self.sigma).astype(source.dtype)
+                         sigma=self.sigma)
         appearance = self.appearance_encoder(source)
         image = self.renderer(jnp.concatenate([appearance, self.pose_encoder(maps)], axis=-1))
         return Reconstruction(image, keypoints)
@@ -241,15 +244,14 @@ def gaussian_maps(keypoints: jax.Array, *, size: tuple[int, int], sigma: float) 
 
 
 def pose_maps(keypoints: jax.Array, *, size: tuple[int, int], image_size: tuple[int, int],
-              sigma: float) -> jax.Array:
-    """The Gaussian maps, bilinearly upsampled to the image: `[N, H, W, K]`.
+              sigma: float) -> layers.SeparableMaps:
+    """The Gaussian maps `[N, H, W, K]`, bilinearly upsampled to the image, as their two factors.
 
-    Both a Gaussian and bilinear interpolation are separable, so each axis is upsampled alone and
-    one outer product makes the map: the same numbers for a fraction of the work.
+    Both a Gaussian and bilinear interpolation are separable, so each axis is upsampled alone.
     """
     def profile(centre, cells, pixels):
         line = jnp.exp(-(jnp.arange(cells) - centre[..., None])**2 / (2 * sigma**2))
-        return jax.image.resize(line, (*line.shape[:-1], pixels), 'bilinear')
-    x = profile(keypoints[..., 0], size[1], image_size[1])
-    y = profile(keypoints[..., 1], size[0], image_size[0])
-    return jnp.einsum('nkh,nkw->nhwk', y, x)
+        line = jax.image.resize(line, (*line.shape[:-1], pixels), 'bilinear')
+        return jnp.moveaxis(line, 1, -1)
+    return layers.SeparableMaps(profile(keypoints[..., 1], size[0], image_size[0]),
+                                profile(keypoints[..., 0], size[1], image_size[1]))

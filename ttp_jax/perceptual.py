@@ -37,8 +37,9 @@ class Perceptual(NamedTuple):
 
 
 def _conv(weights: Weights, name: str, x: jax.Array, stride: int = 1) -> jax.Array:
-    kernel = weights[f'{name}.weight']
-    return layers.convolve(x, kernel, stride=stride) + weights[f'{name}.bias']
+    # Inside personalization's loop the library's convolution would run on a single thread.
+    kernel, bias = weights[f'{name}.weight'], weights[f'{name}.bias']
+    return layers.convolve(x, kernel, stride=stride, lowering='matmul') + bias
 
 
 def _max_pool(x: jax.Array, window: int = 2, stride: int = 2, pad: str = 'VALID') -> jax.Array:
@@ -115,9 +116,7 @@ CAFFE_MEAN = (104.0, 117.0, 123.0)
 def squeezenet_features(weights: Weights, images: jax.Array) -> list[jax.Array]:
     """Activations after conv1 and the fire modules 3, 5, 7 and 9 of Caffe's SqueezeNet 1.0."""
     x = geometry.denormalise(images)[..., ::-1] - jnp.asarray(CAFFE_MEAN)
-    kernel, bias = weights['conv1.weight'], weights['conv1.bias']
-    x = jax.lax.conv_general_dilated(x, kernel, (2, 2), 'VALID', dimension_numbers=layers.DIMENSIONS)
-    x = jax.nn.relu(x + bias)
+    x = jax.nn.relu(_unpadded_stem(weights, x))
     maps = [x]
     for i in FIRES:
         x = _max_pool(x, 3, 2, _ceil_pad(x)) if i in (2, 5, 9) else x
@@ -126,6 +125,15 @@ def squeezenet_features(weights: Weights, images: jax.Array) -> list[jax.Array]:
                              for k in (1, 3)], axis=-1)
         maps += [x] if i in SQUEEZENET_MAPS else []
     return maps
+
+
+def _unpadded_stem(weights: Weights, x: jax.Array) -> jax.Array:
+    """A 7 x 7 convolution of stride 2 without padding, by way of the one that pads three.
+
+    From the second pixel on, the padded one's windows are the unpadded one's, behind the first.
+    """
+    height, width = ((n - 7) // 2 + 1 for n in x.shape[1:3])
+    return _conv(weights, 'conv1', x[:, 1:, 1:], stride=2)[:, 1:1 + height, 1:1 + width]
 
 
 def _ceil_pad(x: jax.Array) -> list[tuple[int, int]]:

@@ -219,7 +219,7 @@ def make_runner(*, model: PoseModel, perceptual: Perceptual, tx: optax.GradientT
     def lift(function, in_axes, **jit):
         specs = tuple(PartitionSpec(*('people',) * (axis == 0)) for axis in in_axes)
         mapped = jax.shard_map(jax.vmap(function, in_axes), mesh=mesh, in_specs=specs,
-                               out_specs=PartitionSpec('people'))
+                               out_specs=PartitionSpec('people'), check_vma=False)
         return jax.jit(mapped, **jit)
 
     def before(params, batch_stats, person, frames):

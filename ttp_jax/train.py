@@ -10,8 +10,10 @@ from typing import Any, Callable, Iterator
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ttp_jax import geometry, losses
 from ttp_jax.data import pairs
@@ -130,9 +132,12 @@ def pmap_step(*, model: PoseModel, perceptual: Perceptual, axis_name: str = 'dev
 
     mapped = jax.pmap(step, axis_name, in_axes=(None, None, 0, 0, None), out_axes=None,
                       donate_argnums=1)
+    # Where pmap leaves its output: a state that starts anywhere else is compiled for twice.
+    everywhere = NamedSharding(Mesh(np.array(jax.local_devices()), (axis_name,)), PartitionSpec())
+    weights = jax.device_put(perceptual.weights, everywhere)
     split = functools.partial(_split, devices=jax.local_device_count())
-    return lambda state, batch, keys, rng: mapped(perceptual.weights, state, split(batch),
-                                                  split(keys), rng)
+    return lambda state, batch, keys, rng: mapped(
+        weights, jax.device_put(state, everywhere), split(batch), split(keys), rng)
 
 
 def _split(batch, *, devices: int):

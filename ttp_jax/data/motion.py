@@ -123,7 +123,7 @@ ACTIONS: Mapping[str, Mapping[str, Course]] = {
         arm_out=(0.3, 0.1, 0)),
     'cartwheel': dict(
         arm_out=(2.6, 0.3, 0), leg_out=(0.45, 0.45, 0), elbow=(0.1, 0, 0),
-        knee=(0.05, 0.25, 0.5), tumble=(0.65, 0, 0)),
+        knee=(0.05, 0.25, 0.5), tumble=(0.4, 0, 0)),
     'balance': dict(
         roll=(0, 0.55, 0), leg_out_l=(0.05, 1.1, 0), arm_out_l=(1.2, 0.8, 0),
         arm_out_r=(1.2, 0.9, 0.1), knee_r=(0.1, 0.25, 0), side=(0, 0.4, 0),
@@ -151,7 +151,7 @@ def act(rng: np.random.Generator, frames: int) -> Motion:
 
     Everyone has their own limb lengths, amplitudes, phases, view and path.
     """
-    phase = rng.random() + np.arange(frames) / rng.uniform(14, 26)
+    phase = rng.random() + np.arange(frames) / rng.uniform(16, 28)
     action = _choose_action(rng)
     angles = {name: _course(name, action, phase, rng) for name in _ARMS + _LEGS + _BODY}
     tumble = action.get('tumble', (0.0, 0.0, 0.0))[0]

@@ -1,0 +1,265 @@
+"""Every lowering is the library's convolution, gradients included; batch norm is PyTorch's."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from ttp_jax import layers
+
+LOWERINGS = [name for name in layers.LOWERINGS if name != 'library']
+# height, width, in, out, kernel, stride
+SHAPES = [(7, 10, 4, 2, 3, 1), (7, 10, 4, 2, 3, 2), (8, 8, 3, 5, 7, 1), (8, 9, 3, 4, 7, 2),
+          (2, 3, 2, 3, 7, 1), (2, 3, 2, 3, 7, 2), (8, 7, 5, 3, 1, 1), (8, 7, 5, 3, 1, 2),
+          (1, 1, 4, 4, 3, 1), (7, 8, 2, 3, 5, 3), (7, 8, 2, 3, 1, 3)]
+PEOPLE, IMAGES = 3, 2
+
+
+def normal(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def output_and_gradients(function, *arguments):
+    output, pullback = jax.vjp(function, *arguments)
+    return output, *pullback(normal(9, *output.shape))
+
+
+def assert_close(actual, expected, relative=1e-5):
+    """Relative to the largest value: sums that cancel are only as exact as their terms."""
+    def compare(a, b):
+        np.testing.assert_allclose(a, b, rtol=0, atol=relative * max(float(np.abs(b).max()), 1e-6))
+    chex.assert_trees_all_equal_shapes_and_dtypes(actual, expected)
+    jax.tree.map(compare, actual, expected)
+
+
+def strided(lowering, stride):
+    return functools.partial(layers.convolve, stride=stride, lowering=lowering)
+
+
+@pytest.mark.parametrize('lowering', LOWERINGS)
+@pytest.mark.parametrize('height, width, channels, features, k, stride', SHAPES)
+def test_convolution_and_gradients_agree_with_the_library(lowering, height, width, channels,
+                                                          features, k, stride):
+    x, kernel = normal(0, IMAGES, height, width, channels), normal(1, k, k, channels, features)
+    expected = output_and_gradients(strided('library', stride), x, kernel)
+    actual = jax.jit(functools.partial(output_and_gradients, strided(lowering, stride)))(x, kernel)
+    assert_close(actual, expected)
+
+
+@pytest.mark.parametrize('lowering', LOWERINGS)
+@pytest.mark.parametrize('in_axes', [(0, 0), (0, None), (None, 0)])
+@pytest.mark.parametrize('k, stride', [(3, 1), (3, 2), (7, 2), (1, 1)])
+def test_vmap_over_people_is_a_loop_over_people(lowering, in_axes, k, stride):
+    x, kernel = normal(0, PEOPLE, IMAGES, 6, 5, 3), normal(1, PEOPLE, k, k, 3, 4)
+    x, kernel = (a if axis == 0 else a[0] for a, axis in zip((x, kernel), in_axes))
+
+    def one(p):
+        person = (a if axis is None else a[p] for a, axis in zip((x, kernel), in_axes))
+        return output_and_gradients(strided('library', stride), *person)
+
+    everyone = functools.partial(output_and_gradients, strided(lowering, stride))
+    actual = jax.jit(jax.vmap(everyone, in_axes))(x, kernel)
+    assert_close(actual, jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(one, range(PEOPLE))))
+
+
+def test_shared_kernel_takes_the_sum_of_everyones_gradient():
+    x, kernel = normal(0, PEOPLE, IMAGES, 6, 5, 3), normal(1, 3, 3, 3, 4)
+
+    def loss(kernel, lowering):
+        everyone = jax.vmap(lambda x: layers.convolve(x, kernel, lowering=lowering))
+        return jnp.square(everyone(x)).sum()
+
+    assert_close(jax.grad(loss)(kernel, 'matmul'), jax.grad(loss)(kernel, 'library'))
+
+
+def personalize(lowering, kernels, x, *, remat=False):
+    """Three gradient steps on a stack of all the layers: the shape of the inner loop."""
+    def loss(kernels, x):
+        h = jnp.tanh(layers.convolve(x, kernels['down'], stride=2, lowering=lowering))
+        h = jnp.tanh(layers.convolve(h, kernels['same'], lowering=lowering))
+        h = layers.convolve_transpose(h, kernels['up'], lowering=lowering)
+        return jnp.square(layers.convolve(h, kernels['point'], lowering=lowering) - 1).mean()
+
+    def step(kernels, _):
+        value, gradient = jax.value_and_grad(jax.checkpoint(loss) if remat else loss)(kernels, x)
+        return jax.tree.map(lambda w, g: w - 0.1 * g, kernels, gradient), value
+
+    return lax.scan(step, kernels, length=3)
+
+
+@pytest.mark.parametrize('lowering', LOWERINGS)
+@pytest.mark.parametrize('remat', [False, True])
+def test_inner_loop_is_the_same_under_vmap_scan_and_remat(lowering, remat):
+    shapes = {'down': (7, 7, 3, 4), 'same': (3, 3, 4, 5), 'up': (4, 4, 5, 3), 'point': (1, 1, 3, 2)}
+    kernels = {name: 0.3 * normal(i, PEOPLE, *shape)
+               for i, (name, shape) in enumerate(shapes.items())}
+    x = normal(7, PEOPLE, IMAGES, 8, 8, 3)
+    expected = jax.vmap(functools.partial(personalize, 'library'))(kernels, x)
+    actual = jax.jit(jax.vmap(functools.partial(personalize, lowering, remat=remat)))(kernels, x)
+    assert_close(actual, expected)
+    assert np.all(actual[1][:, -1] < actual[1][:, 0]), 'the loss should go down'
+
+
+@pytest.mark.parametrize('lowering', layers.LOWERINGS)
+def test_transposed_convolution_is_pytorchs(lowering):
+    """By definition, written out: input row y adds weight[:, :, a] to output row 2 y + a - 1."""
+    x, weight = normal(0, IMAGES, 3, 4, 5), np.asarray(normal(1, 5, 6, 4, 4))  # [in, out, kh, kw]
+    expected = np.zeros((IMAGES, 3 * 2 + 2, 4 * 2 + 2, 6), np.float32)
+    for row, column, a, b in np.ndindex(3, 4, 4, 4):
+        added = np.asarray(x)[:, row, column] @ weight[:, :, a, b]
+        expected[:, 2 * row + a, 2 * column + b] += added
+    kernel = jnp.asarray(weight.transpose(2, 3, 0, 1))
+    actual = layers.convolve_transpose(x, kernel, lowering=lowering)
+    assert_close(actual, jnp.asarray(expected[:, 1:-1, 1:-1]))
+
+
+@pytest.mark.parametrize('lowering', LOWERINGS)
+def test_transposed_convolution_gradients_agree_with_the_library(lowering):
+    x, kernel = normal(0, PEOPLE, IMAGES, 3, 5, 4), normal(1, PEOPLE, 4, 4, 4, 3)
+
+    def everyone(lowering):
+        function = functools.partial(layers.convolve_transpose, lowering=lowering)
+        return output_and_gradients(jax.vmap(function), x, kernel)
+
+    assert_close(everyone(lowering), everyone('library'))
+
+
+@pytest.mark.parametrize('function', [layers.convolve, layers.convolve_transpose])
+def test_unknown_lowering_names_the_known_ones(function):
+    with pytest.raises(ValueError, match=r"'winograde', expected one of 'library', 'matmul'"):
+        function(normal(0, 1, 4, 4, 2), normal(1, 3, 3, 2, 2), lowering='winograde')
+
+
+@pytest.mark.parametrize('layer', [layers.Conv(4, kernel=4), layers.ConvTranspose(4, kernel=3),
+                                   layers.ConvTranspose(4, stride=1)])
+def test_layers_refuse_sizes_they_do_not_pad_for(layer):
+    with pytest.raises(ValueError, match='expected'):
+        layer.init(jax.random.key(0), normal(0, 1, 4, 4, 2))
+
+
+def test_lowering_does_not_change_parameters():
+    x = normal(0, IMAGES, 6, 6, 3)
+    for layer in (layers.Conv(4, 7, 2, use_bias=True), layers.ConvTranspose(4)):
+        variables = layer.init(jax.random.key(0), x)
+        assert_close(layer.clone(lowering='matmul').init(jax.random.key(0), x), variables)
+        assert_close(layer.clone(lowering='matmul').apply(variables, x), layer.apply(variables, x))
+
+
+def test_conv_starts_he_normal_with_a_zero_bias_that_is_added():
+    x = normal(0, IMAGES, 6, 6, 64)
+    layer = layers.Conv(128, kernel=3, use_bias=True)
+    params = layer.init(jax.random.key(0), x)['params']
+    assert params['kernel'].shape == (3, 3, 64, 128) and not params['bias'].any()
+    np.testing.assert_allclose(params['kernel'].std(), np.sqrt(2 / (9 * 64)), rtol=0.02)
+    raised = layer.apply({'params': params | {'bias': jnp.ones(128)}}, x)
+    np.testing.assert_allclose(raised, layer.apply({'params': params}, x) + 1, atol=1e-5)
+
+
+@pytest.mark.parametrize('lowering', layers.LOWERINGS)
+@pytest.mark.parametrize('make', [layers.Conv, layers.ConvTranspose])
+def test_bfloat16_compute_keeps_float32_parameters(make, lowering):
+    x = normal(0, IMAGES, 6, 6, 32)
+    layer = make(8, use_bias=True, lowering=lowering, dtype=jnp.bfloat16,
+                 kernel_init=layers.he_normal)
+    variables = layer.init(jax.random.key(0), x)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype('float32')}
+    gradient = jax.grad(lambda v: jnp.square(layer.apply(v, x).astype(jnp.float32)).sum())(variables)
+    assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {np.dtype('float32')}
+    y = layer.apply(variables, x)
+    assert y.dtype == jnp.bfloat16
+    assert_close(y.astype(jnp.float32), layer.clone(dtype=None).apply(variables, x), relative=1e-2)
+
+
+def batch_norm_in_numpy(x, scale, bias):
+    mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+    count = x[..., 0].size
+    y = (x - mean) / np.sqrt(var + 1e-5) * scale + bias
+    return y, 0.1 * mean, 0.9 + 0.1 * var * count / (count - 1)
+
+
+def batch_norm(x, **attributes):
+    layer = layers.BatchNorm(use_running_average=False, **attributes)
+    params = {'scale': normal(3, x.shape[-1]), 'bias': normal(4, x.shape[-1])}
+    variables = layer.init(jax.random.key(0), x) | {'params': params}
+    return layer, variables
+
+
+def test_batch_norm_normalises_with_biased_and_remembers_unbiased_variance():
+    x = 2 + 3 * normal(0, 2, 2, 2, 5)  # eight values: n / (n - 1) is far from one
+    layer, variables = batch_norm(x)
+    y, updated = layer.apply(variables, x, mutable=['batch_stats'])
+    params = jax.tree.map(np.asarray, variables['params'])
+    expected, mean, var = batch_norm_in_numpy(np.asarray(x), **params)
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+    np.testing.assert_allclose(updated['batch_stats']['mean'], mean, rtol=1e-5)
+    np.testing.assert_allclose(updated['batch_stats']['var'], var, rtol=1e-5)
+
+
+def test_batch_norm_starts_from_zero_mean_and_unit_variance_whatever_it_saw_at_init():
+    layer = layers.BatchNorm(use_running_average=False)
+    stats = layer.init(jax.random.key(0), 5 + normal(0, 2, 2, 2, 5))['batch_stats']
+    assert not stats['mean'].any() and (stats['var'] == 1).all()
+
+
+def test_batch_norm_over_an_axis_is_batch_norm_of_the_whole_batch():
+    x = normal(0, 8, 3, 3, 5) + jnp.arange(8.0)[:, None, None, None]  # shards differ in mean
+    layer, variables = batch_norm(x)
+    sharded = layers.BatchNorm(use_running_average=False, axis_name='devices')
+
+    def loss(apply, x):
+        y, updated = apply(x)
+        return (y.reshape(x.shape) * normal(5, *x.shape)).sum(), (y.reshape(x.shape), updated)
+
+    def whole(x):
+        return layer.apply(variables, x, mutable=['batch_stats'])
+
+    def in_shards(x):
+        def one(shard):
+            return sharded.apply(variables, shard, mutable=['batch_stats'])
+        y, updated = jax.vmap(one, axis_name='devices')(x.reshape(4, 2, *x.shape[1:]))
+        return y, jax.tree.map(lambda leaf: leaf[0], updated)
+
+    expected, actual = (jax.grad(functools.partial(loss, apply), has_aux=True)(x)
+                        for apply in (whole, in_shards))
+    assert_close(actual, expected)
+
+
+def test_batch_norm_with_an_axis_initialises_outside_of_it():
+    layer = layers.BatchNorm(use_running_average=False, axis_name='devices')
+    variables = layer.init(jax.random.key(0), normal(0, 2, 2, 2, 5))
+    assert variables['params']['scale'].shape == (5,)
+
+
+@pytest.mark.parametrize('dtype, tolerance', [(jnp.float32, 1e-5), (jnp.bfloat16, 3e-2)])
+def test_batch_norm_in_evaluation_uses_stored_statistics_and_leaves_them(dtype, tolerance):
+    x = normal(0, 2, 3, 3, 5)
+    stats = {'mean': normal(1, 5), 'var': jnp.square(normal(2, 5)) + 0.1}
+    params = {'scale': normal(3, 5), 'bias': normal(4, 5)}
+    variables = {'params': params, 'batch_stats': stats}
+    # Nothing is mutable here: an update would raise.
+    y = layers.BatchNorm().apply(variables, x.astype(dtype), use_running_average=True)
+    normalised = (x - stats['mean']) / np.sqrt(stats['var'] + 1e-5)
+    expected = normalised * params['scale'] + params['bias']
+    assert y.dtype == dtype
+    assert_close(y.astype(jnp.float32), expected, tolerance)
+
+
+def test_batch_norm_reduces_bfloat16_in_float32():
+    """4096 values at 100 with a spread of 1: bfloat16 sums would miss the mean by several units."""
+    x = (100 + normal(0, 4, 32, 32, 2)).astype(jnp.bfloat16)
+    layer, variables = batch_norm(x, momentum=1.0)
+    y, updated = layer.apply(variables, x, mutable=['batch_stats'])
+    values = np.asarray(x, np.float64)
+    assert y.dtype == jnp.bfloat16 and updated['batch_stats']['mean'].dtype == jnp.float32
+    np.testing.assert_allclose(updated['batch_stats']['mean'], values.mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(updated['batch_stats']['var'], values.var((0, 1, 2), ddof=1),
+                               rtol=1e-3)
+
+
+def test_batch_norm_must_be_told_its_mode_once():
+    with pytest.raises(ValueError, match='use_running_average'):
+        layers.BatchNorm().init(jax.random.key(0), normal(0, 2, 2, 2, 5))

@@ -1,0 +1,134 @@
+"""Joint training: the same step on one device and on four, and after a resume."""
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from conftest import TINY
+from ttp_jax import checkpoint, losses, perceptual, train
+from ttp_jax import model as networks
+from ttp_jax.data import clips, pairs, skeletons
+
+SPEC = pairs.CropSpec(size=32, cells=16)
+
+
+def make(tx, variant='transformer'):
+    """(state, dependencies of train_step) for the tiny model."""
+    model = networks.PoseModel(**TINY, variant=variant)
+    network = perceptual.load('random')
+    state = train.create_state(jax.random.key(0), model=model, tx=tx, perceptual=network, size=32)
+    return state, dict(model=model, perceptual=network, tx=tx, spec=SPEC, augment={},
+                       mirror=skeletons.PENN_ACTION.mirror, reconstruction_weight=0.1)
+
+
+def run(state, bank, step, steps, batch=8):
+    for _, state, metrics in train.fit(state, bank, step=step, batch=batch, steps=steps, seed=5):
+        pass
+    return state, metrics
+
+
+def jit_step(**dependencies):
+    dependencies['model'] = dependencies['model'].clone(train=True)
+    return jax.jit(functools.partial(train.train_step, **dependencies))
+
+
+@pytest.fixture
+def bank(tiny_clips):
+    """Frames whose joints are visible very unevenly: some samples have all, some none."""
+    bank = clips.stack_clips(tiny_clips)
+    visible = (np.arange(len(bank.visibility)) % 3 == 0)[:, None] * np.ones_like(bank.visibility)
+    return bank._replace(visibility=visible.astype(np.float32))
+
+
+@pytest.mark.parametrize('variant', ['transformer', 'shared_rotation'])
+def test_four_devices_compute_the_step_of_one(bank, variant):
+    # SGD: Adam would hide a gradient of the wrong scale. Rotation draws its turns per device.
+    state, dependencies = make(optax.sgd(0.1), variant)
+    weight = 0.0 if variant == 'shared_rotation' else 0.1
+    dependencies['reconstruction_weight'] = weight
+    one, one_metrics = run(state, bank, jit_step(**dependencies), 2)
+    assert jax.local_device_count() == 4
+    four, four_metrics = run(state, bank, train.pmap_step(**dependencies), 2)
+    np.testing.assert_allclose(four_metrics['supervised'], one_metrics['supervised'], rtol=1e-4)
+    if variant == 'shared_rotation':
+        return  # its second forward pass moves the batch statistics by each device's own turns
+    for a, b, c in zip(*map(jax.tree.leaves, (four.params, one.params, state.params)), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-3 * np.abs(b - c).max() + 1e-6)
+    for a, b in zip(*map(jax.tree.leaves, (four.batch_stats, one.batch_stats)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(four.loss_means, one.loss_means, rtol=1e-4)
+
+
+def test_resuming_equals_never_having_stopped(bank, tmp_path):
+    tx = train.optimizer(learning_rate=1e-3, steps=4)
+    state, dependencies = make(tx)
+    step = train.pmap_step(**dependencies)
+    straight, _ = run(jax.tree.map(jnp.copy, state), bank, step, 4)
+    half, _ = run(jax.tree.map(jnp.copy, state), bank, step, 2)
+    saved = checkpoint.Checkpoints(tmp_path)
+    saved.save(half)
+    saved.wait()
+    resumed, _ = run(checkpoint.Checkpoints(tmp_path).restore(state), bank, step, 4)
+    assert int(resumed.step) == 4
+    jax.tree.map(np.testing.assert_array_equal, resumed, straight)
+
+
+def test_a_few_steps_learn_both_tasks(bank):
+    tx = optax.adam(3e-3)
+    state, dependencies = make(tx)
+    step = train.pmap_step(**dependencies)
+    history = [m for _, _, m in train.fit(state, bank, step=step, batch=8, steps=25, seed=5)]
+    for name in ('supervised', 'pixels'):
+        first, last = (np.mean([float(m[name]) for m in part]) for part in (history[:5], history[-5:]))
+        assert last < 0.9 * first, name
+
+
+@pytest.mark.parametrize('variant', networks.VARIANTS)
+def test_every_variant_trains(bank, variant):
+    state, dependencies = make(optax.adam(1e-3), variant)
+    after, metrics = run(state, bank, train.pmap_step(**dependencies), 1)
+    changed = jax.tree.map(lambda a, b: bool(np.any(np.asarray(a) != np.asarray(b))),
+                           after.params, state.params)
+    # A bias that a norm or a softmax cancels has no gradient; every network has moved.
+    assert all(any(jax.tree.leaves(network)) for network in changed.values()), changed
+    assert np.isfinite(float(metrics['loss']))
+
+
+def test_a_batch_that_does_not_divide_is_refused(bank):
+    state, dependencies = make(optax.sgd(0.1))
+    with pytest.raises(ValueError, match='batch of 6 cannot be split over 4 devices'):
+        run(state, bank, train.pmap_step(**dependencies), 1, batch=6)
+
+
+def test_supervised_loss_counts_invisible_joints_in_the_mean():
+    prediction, target = jnp.ones((2, 4, 4, 3)), jnp.zeros((2, 4, 4, 3))
+    weight = jnp.zeros((2, 3)).at[0, 1].set(1.0)
+    np.testing.assert_allclose(losses.supervised(prediction, target, weight), 0.5 / 6)
+
+
+def test_terms_are_balanced_by_means_that_move_first_and_carry_no_gradient():
+    means = jnp.array([2.0, 0.0])
+    loss, after = losses.balance(jnp.array([4.0, 5.0]), means)
+    np.testing.assert_allclose(after, [2.02, 5.0])
+    np.testing.assert_allclose(loss, 4 / 2.02 + 1)
+    gradient = jax.grad(lambda terms: losses.balance(terms, means)[0])(jnp.array([4.0, 5.0]))
+    np.testing.assert_allclose(gradient, [1 / 2.02, 1 / 5])
+
+
+def test_targets_follow_a_flip(tiny_clips):
+    """A flipped sample's heatmap of the left wrist lies where the mirrored right wrist is."""
+    from ttp_jax import geometry
+    clip, mirror = tiny_clips[0], skeletons.PENN_ACTION.mirror
+    def maps(flip):
+        augmentation = geometry.Augmentation(flip=flip)
+        affine = geometry.augmented_affine(clip.boxes[0], augmentation, size=32)
+        return pairs.targets(jnp.asarray(clip.joints[0]), jnp.ones(13), affine, flip, spec=SPEC,
+                             mirror=mirror)[0]
+    plain, flipped = maps(jnp.array(False)), maps(jnp.array(True))
+    centre = lambda m: np.array(np.unravel_index(np.argmax(m), m.shape))
+    for j in range(13):
+        (y, x), (fy, fx) = centre(plain[..., mirror[j]]), centre(flipped[..., j])
+        assert fy == y and abs((16 - x) - fx) <= 1

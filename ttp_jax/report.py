@@ -1,0 +1,338 @@
+"""What a run found, for people and programs: the table, `report.json`, `report.md`, the pictures.
+
+Contract: a phase is when predictions were made: `before` personalization, `online`, `offline`.
+Predictions are one `[frames, joints, 2]` array per clip, `(x, y)` in image pixels of the data set's
+labels. A report is a dict of plain Python values, ready for JSON; scores are percent, and None
+where nothing could be scored. Its keys:
+  metric    'mPCK@0.2': the name of the score
+  frames    how many frames were scored
+  mpck      {phase: percent}, over the frames of all people together, as in the paper's tables
+  joints    {phase: {group: percent}}, likewise
+  people    [{'id': clip, phase: percent, ...}], in the order of the clips
+  compared  {phase: {improved, hurt, unchanged: people, mean_gain, interval: points}} to `before`,
+            every person counting once
+To these the caller may add `command`, `config`, `seed`, `git` and `seconds` ({phase: seconds}).
+The pictures are made in `pictures` and can be called from here.
+"""
+
+import json
+import os
+import pathlib
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ttp_jax import evaluate
+from ttp_jax.data.clips import Clip
+from ttp_jax.data.skeletons import Skeleton
+from ttp_jax.pictures import (
+    Pair,
+    View,
+    contact_sheet,
+    gain_chart,
+    hero,
+    loss_curves,
+    person_picture,
+)
+
+__all__ = [
+    'Pair',
+    'View',
+    'contact_sheet',
+    'gain_chart',
+    'hero',
+    'loss_curves',
+    'person_picture',
+    'summarise',
+    'table',
+    'write_report',
+]
+
+# A picture's caption is that of the first name its file name starts with.
+_CAPTIONS = {
+    'people': (
+        'People of the data set, each with frames evenly spread over the clip: as they are, and'
+        ' below with the labelled joints. Left limbs are amber, right limbs blue, joints labelled'
+        ' as not visible hollow.'
+    ),
+    'losses': (
+        'Losses while training, and while personalizing: the mean over people and, shaded, the'
+        ' middle half of them.'
+    ),
+    'person': (
+        'One frame of one person through the model, before and after personalization: the source'
+        ' that lends its looks, the target, the target rebuilt, the self-supervised keypoints, the'
+        ' joints with lines to the keypoints they are read from (the wider, the more weight), and'
+        ' the joints against the truth, wrong ones in red.'
+    ),
+    'gain': 'What personalization changed for each person. Those it hurt are in orange.',
+    'hero': 'The same frame before and after personalization, with the score of the whole clip.',
+}
+
+
+# --- numbers ---------------------------------------------------------------------------------
+
+
+def summarise(
+    clips: Sequence[Clip],
+    predictions: Mapping[str, Sequence[np.ndarray]],
+    *,
+    skeleton: Skeleton,
+) -> dict[str, Any]:
+    """Scores of every phase, for all people together and for each of them (method, section 5).
+
+    Args:
+      clips: the people, with their labels.
+      predictions: phase to one `[frames, joints, 2]` array per clip, image pixels; `before` first,
+        then any others.
+      skeleton: the data set's joints.
+
+    Returns:
+      The part of a report that follows from predictions, as described above.
+
+    Raises:
+      ValueError: `before` is not the first phase, or a prediction is missing, not finite or has
+        the wrong shape: the message names the phase and the clip.
+    """
+    _check(clips, predictions)
+    labels = [clip.joints for clip in clips], [clip.visibility for clip in clips]
+    scores = {
+        phase: evaluate.pooled_pck(found, *labels, skeleton=skeleton)
+        for phase, found in predictions.items()
+    }
+    people = {
+        phase: evaluate.people_pck(found, *labels, skeleton=skeleton)
+        for phase, found in predictions.items()
+    }
+    unit = 'px' if skeleton.torso is None else ''
+    return _plain(
+        {
+            'metric': f'mPCK@{skeleton.threshold:g}{unit}',
+            'frames': sum(len(clip.frames) for clip in clips),
+            'mpck': {phase: score['mPCK'] for phase, score in scores.items()},
+            'joints': {
+                phase: {group: score[group] for group, _ in skeleton.groups}
+                for phase, score in scores.items()
+            },
+            'people': [
+                {'id': clip.id} | {phase: people[phase][index] for phase in people}
+                for index, clip in enumerate(clips)
+            ],
+            'compared': {
+                phase: _compare(people['before'], after)
+                for phase, after in people.items()
+                if phase != 'before'
+            },
+        }
+    )
+
+
+def _check(clips: Sequence[Clip], predictions: Mapping[str, Sequence[np.ndarray]]) -> None:
+    phases = list(predictions)
+    if not clips:
+        raise ValueError('no clips to report on, expected at least one')
+    if phases[:1] != ['before']:
+        raise ValueError(f"predictions are of {phases}, expected 'before' to come first")
+    for phase, found in predictions.items():
+        if len(found) != len(clips):
+            raise ValueError(
+                f'{phase}: found predictions of {len(found)} people, expected {len(clips)}'
+            )
+        for clip, joints in zip(clips, found, strict=True):
+            if np.shape(joints) != clip.joints.shape:
+                raise ValueError(
+                    f'{phase}: predictions of clip {clip.id} have shape {np.shape(joints)},'
+                    f' expected {clip.joints.shape}'
+                )
+            if not np.isfinite(joints).all():
+                raise ValueError(f'{phase}: predictions of clip {clip.id} are not all finite')
+
+
+def _compare(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
+    if not np.isfinite(before).any():
+        nobody = dict.fromkeys(('improved', 'hurt', 'unchanged'), 0)
+        return nobody | {'mean_gain': None, 'interval': None}
+    result = evaluate.compare_people(before, after)._asdict()
+    del result['people']
+    return result
+
+
+def _plain(value: Any) -> Any:
+    """The same with plain Python values only, and None for every number that is not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+# --- text ------------------------------------------------------------------------------------
+
+
+def table(report: Mapping[str, Any]) -> str:
+    """Scores of each phase, what they gained, and the time they took: a terminal's and markdown's.
+
+    report: as `summarise` makes it; with `seconds`, a second table is added.
+    """
+    compared = report['compared']
+    groups = list(report['joints']['before'])
+    gains = ['gain', 'better', 'worse'] if compared else []
+    rows = [
+        [phase, _number(score), *(_number(report['joints'][phase][group]) for group in groups)]
+        + (_gain_cells(compared.get(phase)) if compared else [])
+        for phase, score in report['mpck'].items()
+    ]
+    parts = [_rows(['', report['metric'], *groups, *gains], rows), _counted(report)]
+    if report.get('seconds'):
+        parts += [_seconds(report), 'Wall clock, compilation included.']
+    return '\n\n'.join(parts) + '\n'
+
+
+def _gain_cells(compared: Mapping[str, Any] | None) -> list[str]:
+    if compared is None:
+        return ['', '', '']
+    return [_gain(compared), str(compared['improved']), str(compared['hurt'])]
+
+
+def _gain(compared: Mapping[str, Any]) -> str:
+    if compared['mean_gain'] is None:
+        return _number(None)
+    low, high = compared['interval']
+    return f'{compared["mean_gain"]:+.1f} [{low:+.1f}, {high:+.1f}]'
+
+
+def _number(value: float | None, sign: str = '') -> str:
+    return '–' if value is None else f'{value:{sign}.1f}'
+
+
+def _rows(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A markdown table, padded to line up in a terminal too: first column left, others right."""
+    widths = [max(3, *map(len, column)) for column in zip(titles, *rows, strict=True)]
+    rule = ['-' * width if i == 0 else '-' * (width - 1) + ':' for i, width in enumerate(widths)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
+        return '| ' + ' | '.join([cells[0].ljust(widths[0]), *padded[1:]]) + ' |'
+
+    return '\n'.join([line(titles), line(rule), *map(line, rows)])
+
+
+def _counted(report: Mapping[str, Any]) -> str:
+    people = report['people']
+    unscored = sum(person['before'] is None for person in people)
+    text = f'{_count(len(people), "person", "people")}, {_count(report["frames"], "frame")}.'
+    text += ' Scores are percent, over all frames together.'
+    if report['compared']:
+        text += ' Gains are points per person, mean [95 % interval over people].'
+    if unscored:
+        text += f' People without a visible joint, hence without a score: {unscored}.'
+    return text
+
+
+def _count(number: int, one: str, many: str = '') -> str:
+    return f'{number:,} {one if number == 1 else many or one + "s"}'
+
+
+def _seconds(report: Mapping[str, Any]) -> str:
+    seconds = {name: taken for name, taken in report['seconds'].items() if name != 'total'}
+    rows = [[name, _number(taken), _speed(report, name, taken)] for name, taken in seconds.items()]
+    total = report['seconds'].get('total', sum(taken or 0.0 for taken in seconds.values()))
+    return _rows(['', 'seconds', 'frames/s'], [*rows, ['total', _number(total), '']])
+
+
+def _speed(report: Mapping[str, Any], name: str, taken: float | None) -> str:
+    return f'{report["frames"] / taken:.1f}' if taken and name in report['mpck'] else ''
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+def write_report(
+    workdir: str | os.PathLike, report: Mapping[str, Any], *, pictures: Sequence[str] = ()
+) -> None:
+    """Writes `report.json`, strict JSON, and `report.md`; each replaces the last one at once.
+
+    Args:
+      workdir: the folder, made if missing.
+      report: as `summarise` makes it, with any more keys whose values JSON knows.
+      pictures: what `report.md` shows: absolute paths, or relative to `workdir`. Captions follow
+        from the start of file names: people, losses, gain, person, hero.
+    """
+    workdir = pathlib.Path(workdir).absolute()
+    workdir.mkdir(parents=True, exist_ok=True)
+    report = _plain(report)
+    data = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + '\n'
+    _replace(workdir / 'report.json', data)
+    _replace(workdir / 'report.md', _markdown(report, workdir, pictures))
+
+
+def _replace(path: pathlib.Path, text: str) -> None:
+    """Whoever reads the file finds the old or the new text, never a part of it."""
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        temporary.write_text(text, encoding='utf-8')
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _markdown(report: Mapping[str, Any], workdir: pathlib.Path, pictures: Sequence[str]) -> str:
+    sections = [
+        '# Test-time personalization: report',
+        _origin(report),
+        '## Scores',
+        table(report).strip(),
+        '## People',
+        _people(report),
+    ]
+    if pictures:
+        sections += ['## Pictures', *(_picture(workdir, picture) for picture in pictures)]
+    if report.get('config'):
+        config = json.dumps(report['config'], indent=2, ensure_ascii=False)
+        sections += ['## Configuration', f'```json\n{config}\n```']
+    return '\n\n'.join(section for section in sections if section) + '\n'
+
+
+def _origin(report: Mapping[str, Any]) -> str:
+    known = [key for key in ('command', 'seed', 'git') if report.get(key) is not None]
+    return '\n'.join(f'- {key}: `{report[key]}`' for key in known)
+
+
+def _people(report: Mapping[str, Any]) -> str:
+    """Everyone, the largest gain of the last phase first; those hurt are in bold, at the end."""
+    *_, last = report['mpck']
+    if last == 'before':
+        rows = [[person['id'], _number(person['before'])] for person in report['people']]
+        return _rows(['person', 'before'], rows)
+    gains = [_gain_of(person, last) for person in report['people']]
+    order = sorted(range(len(gains)), key=lambda i: (gains[i] is None, -(gains[i] or 0.0)))
+    rows = []
+    for person, gain in ((report['people'][i], gains[i]) for i in order):
+        scores = (_number(person[phase]) for phase in report['mpck'])
+        rows.append([person['id'], *scores, _marked(gain)])
+    return _rows(['person', *report['mpck'], f'gain {last}'], rows)
+
+
+def _gain_of(person: Mapping[str, Any], phase: str) -> float | None:
+    scored = person['before'] is not None and person[phase] is not None
+    return person[phase] - person['before'] if scored else None
+
+
+def _marked(gain: float | None) -> str:
+    return f'**{gain:+.1f}**' if gain is not None and gain < 0 else _number(gain, '+')
+
+
+def _picture(workdir: pathlib.Path, picture: str) -> str:
+    path = pathlib.Path(picture)
+    relative = pathlib.Path(os.path.relpath(workdir / path, workdir)).as_posix()
+    name = path.stem.replace('_', ' ')
+    caption = next((text for key, text in _CAPTIONS.items() if path.stem.startswith(key)), name)
+    return f'![{name}]({urllib.parse.quote(relative)})\n\n{caption}'
