@@ -27,7 +27,7 @@ def shared():
                           state.params)
     trainable, frozen = partition.split(params, frozen=partition.FROZEN['transformer'])
     return state.replace(params=params), trainable, frozen, dict(
-        model=model, perceptual=network, tx=TX, spec=SPEC, batch=4)
+        model=model, perceptual=network, tx=TX, spec=SPEC, batch=4, augment={})
 
 
 def alone(shared, clip, schedule, *, padded=None):
@@ -140,7 +140,7 @@ def test_offline_learns_from_the_whole_clip_before_it_predicts(shared, tiny_clip
 def test_schedules_draw_what_the_paper_says():
     keys = jax.random.split(jax.random.key(0), 200)
     draw = lambda schedule, t, length: jax.vmap(lambda key: personalize.SCHEDULES[schedule](
-        jnp.array(t), key, length=jnp.array(length), batch=8))(keys)
+        jnp.array(t), key, length=jnp.array(length), batch=8, augment={}))(keys)
     now = draw('online', 3, 10)
     assert set(np.unique(now.target)) == {3} and set(np.unique(now.source)) == {0, 1, 2, 3}
     plain = jax.tree.map(lambda x: np.asarray(x[:, 0]), now.augmentation)
@@ -164,7 +164,7 @@ def test_every_variant_that_has_a_task_adapts(tiny_clips):
         state = train.create_state(jax.random.key(1), model=model, tx=TX, perceptual=network, size=32)
         trainable, frozen = partition.split(state.params, frozen=partition.FROZEN[variant])
         shared = state, trainable, frozen, dict(model=model, perceptual=network, tx=TX, spec=SPEC,
-                                                batch=4)
+                                                batch=4, augment={})
         adapted = together((state, *shared[1:]), tiny_clips[:1], 'offline', keep=[0])[0]
         moved = [p for p, v in trainable.items() if np.any(np.asarray(adapted.trainable[p]) != v)]
         assert any(p.startswith('encoder') for p in moved)

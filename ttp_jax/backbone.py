@@ -98,7 +98,7 @@ class ResNet(nn.Module):
 class Encoder(nn.Module):
     """ResNet and transposed convolutions: the features F that both heads read.
 
-    Transposed convolutions start from N(0, 0.001^2), as in the release (method section 3).
+    Transposed convolutions start from N(0, 0.001^2), as in the release (paper section 4.2).
     """
     depth: int
     width: int

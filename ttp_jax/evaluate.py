@@ -1,4 +1,4 @@
-"""PCK per joint group and per person, and what personalization changed (method, sections 5, 8).
+"""PCK per joint group and per person, and what personalization changed (paper section 4.1).
 
 Predictions and joints are `[frames, joints, 2]`, `(x, y)` in image pixels of the data set's own
 labels; visibility is `[frames, joints]` in {0, 1}. Scores are percent. All of it is numpy in
@@ -160,7 +160,7 @@ def compare_people(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Comparison:
-    """Compares two scores per person: an average gain hides whom it hurts (method, section 8).
+    """Compares two scores per person: an average gain hides whom it hurts.
 
     Args:
       before: `[people]` percent, NaN for people without a score.

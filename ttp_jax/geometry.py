@@ -33,7 +33,7 @@ def sample_augmentation(
     rotation_prob: float = 0.6,
     flip_prob: float = 0.5,
 ) -> Augmentation:
-    """Draws one augmentation (method, section 3); personalization rotates always (section 4)."""
+    """Draws one augmentation (paper section 4.2); personalization rotates always (section 3.2)."""
     scale_rng, rotation_rng, rotate_rng, flip_rng = jax.random.split(rng, 4)
     scale = jnp.clip(1 + scale_std * jax.random.normal(scale_rng), 1 - scale_std, 1 + scale_std)
     rotation = jnp.clip(
@@ -46,7 +46,7 @@ def sample_augmentation(
 
 
 def crop_region(box: jax.Array, *, subtract_one: bool = True) -> tuple[jax.Array, jax.Array]:
-    """The square around a person's box (method, section 3).
+    """The square around a person's box (paper section 4.2).
 
     Args:
       box: `[4]`, x1, y1, x2, y2 in image pixels, both corners included.
@@ -73,7 +73,7 @@ def crop_affine(
     *,
     size: int,
 ) -> jax.Array:
-    """The map from image pixels to a crop of `size × size` (method, section 3).
+    """The map from image pixels to a crop of `size × size` (paper section 4.2).
 
     A flip here equals flipping the image, the points and the centre first (`x → width - 1 - x`) and
     cropping then: the width cancels, so the image is only ever sampled once.
@@ -127,7 +127,7 @@ def _apply(linear: jax.Array, points: jax.Array) -> jax.Array:
 def heatmap_to_image(
     points: jax.Array, box: jax.Array, *, size: int, subtract_one: bool = True
 ) -> jax.Array:
-    """Where keypoints of an unaugmented crop's heatmap lie in the image (method, section 3).
+    """Where keypoints of an unaugmented crop's heatmap lie in the image (paper section 4.2).
 
     Args:
       points: `[..., 2]`, `(x, y)` in heatmap cells.
@@ -145,7 +145,7 @@ def heatmap_to_image(
 def warp(
     image: jax.Array, affine: jax.Array, *, size: int, valid: jax.Array | None = None
 ) -> jax.Array:
-    """Samples a crop bilinearly, zeros outside the image (method, section 3).
+    """Samples a crop bilinearly, zeros outside the image (paper section 4.2).
 
     Args:
       image: `[height, width, 3]`, uint8 or float; may be padded on the right and below.

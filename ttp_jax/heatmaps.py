@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 
 def soft_argmax(heatmap: jax.Array) -> jax.Array:
-    """Expected `(x, y)` in cells under the softmax of each marginal (method, section 1).
+    """Expected `(x, y)` in cells under the softmax of each marginal (paper section 3.1).
 
     The raw map is summed over one axis *before* the softmax over the other, so this is not the
     expectation under a 2-D softmax.
@@ -62,7 +62,7 @@ def target_heatmap(
     stride: float,
     sigma: float = 2.0,
 ) -> tuple[jax.Array, jax.Array]:
-    """A labelled joint's heatmap and its weight in the loss (method, section 2).
+    """A labelled joint's heatmap and its weight in the loss (paper section 3.1).
 
     The Gaussian sits on the joint's cell, `x / stride + 0.5` rounded towards zero as the release
     does (so joints left of or above the map go to the cell on their inner side), and is cut to the
@@ -93,7 +93,7 @@ def target_heatmap(
 
 
 def decode(heatmap: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The keypoint of a predicted heatmap (method, section 3).
+    """The keypoint of a predicted heatmap (paper section 4.2).
 
     The arg-max cell, moved by a quarter of a cell along each axis towards the larger of its two
     neighbours where the cell is strictly inside `1 < p < side - 1` on both axes. `(0, 0)` where no

@@ -151,7 +151,7 @@ def runner(run: Run, schedule: str) -> personalize.Runner:
     return personalize.make_runner(
         model=run.model, perceptual=run.perceptual, tx=optax.adam(config.learning_rate),
         spec=run.spec, schedule=schedule, batch=config.batch, epochs=config.epochs,
-        lowering=config.lowering)
+        augment=run.config.train.augment.to_dict(), lowering=config.lowering)
 
 
 def draw_pictures(run: Run, summary: dict, adapted: dict[str, list[personalize.Adapted]]) -> list[str]:

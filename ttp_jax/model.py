@@ -66,7 +66,7 @@ class DecoderLayer(nn.Module):
 
 
 class AffinityTransformer(nn.Module):
-    """Features `[N, h, w, C]` to the affinity matrix `[N, J, K]` (paper section 3.2)."""
+    """Features `[N, h, w, C]` to the affinity matrix `[N, J, K]` (paper section 3.1)."""
     joints: int
     keypoints: int
     heads: int
@@ -195,7 +195,7 @@ class PoseModel(nn.Module):
         return size // shrink * 2**self.deconvolutions
 
     def heatmaps(self, images: jax.Array) -> Heatmaps:
-        """Images `[N, H, W, 3]` to heatmaps: all that prediction needs (paper section 3.2)."""
+        """Images `[N, H, W, 3]` to heatmaps: all that prediction needs (paper section 3.1)."""
         features = self.encoder(images)
         rotation = self_supervised = affinity = None
         if self.variant == 'shared_rotation':

@@ -1,4 +1,4 @@
-"""Which parameters are trained and which are frozen, as two trees (paper section 3.3).
+"""Which parameters are trained and which are frozen, as two trees (paper section 3.2).
 
 Contract: a parameter tree is split by the path of each leaf ('encoder/resnet/conv1/kernel') into a
 trainable and a frozen tree, each a flat dict from path to array; `merge` gives the whole back.
@@ -14,7 +14,7 @@ import jax
 Flat = dict[str, jax.Array]
 
 # What the release freezes while it personalizes: every norm's scale and bias, and whatever turns
-# self-supervised keypoints or features into labelled ones (paper section 3.3).
+# self-supervised keypoints or features into labelled ones (paper section 3.2).
 NORMS = r'.*/(bn|norm|deconv_bn|downsample_bn)[^/]*/(scale|bias)'
 FROZEN = {
     'transformer': (NORMS, 'affinity_transformer/.*'),

@@ -1,4 +1,4 @@
-"""Test-time personalization: one person's inner loop, lifted over people (paper section 3.3).
+"""Test-time personalization: one person's inner loop, lifted over people (paper section 3.2).
 
 Contract: `personalize_person` is a pure function of one person: shared parameters in, that person's
 predictions out, no label read. A person is a clip `[T, H, W, 3]` uint8 with boxes `[T, 4]`, padded
@@ -7,12 +7,12 @@ trainable and frozen trees of `partition`; under `vmap(in_axes=(None, None, 0, 0
 private copy of the former and shares the latter. Everything runs in evaluation mode.
 
 Online and offline are two frame schedules of one loop. A schedule says which frames a step learns
-from: `schedule(t, rng, *, length, batch) -> Draw`.
+from: `schedule(t, rng, *, length, batch, augment) -> Draw`.
 """
 import functools
 import math
 import zlib
-from typing import Callable, Collection, Iterator, NamedTuple, Sequence
+from typing import Callable, Collection, Iterator, Mapping, NamedTuple, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -57,22 +57,25 @@ class Draw(NamedTuple):
 
 # --- schedules -------------------------------------------------------------------------------
 
-def online(t: jax.Array, rng: jax.Array, *, length: jax.Array, batch: int) -> Draw:
+def online(t: jax.Array, rng: jax.Array, *, length: jax.Array, batch: int,
+           augment: Mapping[str, float]) -> Draw:
     """Copies of frame t, the first as it is, the others always rotated; sources from frames 0 ... t."""
     del length  # the future is not known yet
     source_rng, augment_rng = jax.random.split(rng)
-    draw = functools.partial(geometry.sample_augmentation, rotation_prob=1.0)
+    draw = functools.partial(geometry.sample_augmentation, **{**augment, 'rotation_prob': 1.0})
     augmentation = jax.vmap(draw)(jax.random.split(augment_rng, batch))
     augmentation = jax.tree.map(lambda drawn, none: drawn.at[0].set(none), augmentation,
                                 geometry.Augmentation())
     return Draw(jnp.full(batch, t), jax.random.randint(source_rng, (batch,), 0, t + 1), augmentation)
 
 
-def offline(t: jax.Array, rng: jax.Array, *, length: jax.Array, batch: int) -> Draw:
+def offline(t: jax.Array, rng: jax.Array, *, length: jax.Array, batch: int,
+            augment: Mapping[str, float]) -> Draw:
     """Targets and sources uniform over the whole clip, augmented as in training."""
     del t
     target_rng, source_rng, augment_rng = jax.random.split(rng, 3)
-    augmentation = jax.vmap(geometry.sample_augmentation)(jax.random.split(augment_rng, batch))
+    draw = functools.partial(geometry.sample_augmentation, **augment)
+    augmentation = jax.vmap(draw)(jax.random.split(augment_rng, batch))
     return Draw(jax.random.randint(target_rng, (batch,), 0, length),
                 jax.random.randint(source_rng, (batch,), 0, length), augmentation)
 
@@ -127,15 +130,18 @@ def adapt_step(state: PersonState, frozen, batch_stats, target, source, rng, *,
 def adapt_frames(state: PersonState, frozen, batch_stats, person: Person, rng: jax.Array,
                  frames: jax.Array, *, model: PoseModel, perceptual: Perceptual,
                  tx: optax.GradientTransformation, spec: pairs.CropSpec, schedule: str, batch: int,
-                 epochs: int = 1) -> tuple[PersonState, jax.Array, Predictions | None]:
+                 augment: Mapping[str, float], epochs: int = 1
+                 ) -> tuple[PersonState, jax.Array, Predictions | None]:
     """The inner loop: `epochs` steps for each of `frames` `[N]`, in order.
 
-    Online, each frame is predicted right after its own steps, by the weights of that moment.
+    augment is what training used: arguments of `geometry.sample_augmentation`. Online, each frame is
+    predicted right after its own steps, by the weights of that moment.
     Frames at or behind the clip's length leave the state untouched. Returns the state, the losses
     `[N, epochs]` and, online, predictions `[N, ...]`.
     """
     objective = functools.partial(self_supervised_loss, model=model, perceptual=perceptual)
-    draw = functools.partial(SCHEDULES[schedule], length=person.length, batch=batch)
+    draw = functools.partial(SCHEDULES[schedule], length=person.length, batch=batch,
+                             augment=augment)
     crop = functools.partial(pairs.crop_pair, spec=spec, valid=person.size)
 
     def step(state, index):
@@ -170,7 +176,7 @@ def personalize_person(trainable: partition.Flat, frozen: partition.Flat, batch_
                        loss_means: jax.Array, person: Person, rng: jax.Array, *,
                        model: PoseModel, tx: optax.GradientTransformation, spec: pairs.CropSpec,
                        schedule: str, **how) -> tuple[Predictions, jax.Array, PersonState]:
-    """Adapts a private copy to one person and predicts their clip (paper section 3.3).
+    """Adapts a private copy to one person and predicts their clip (paper section 3.2).
 
     schedule: 'online' predicts frame t right after the step on frame t; 'offline' takes all steps
     first. `how`: see `adapt_frames`. Returns predictions `[T, ...]` (meaningless behind `length`),
@@ -205,7 +211,8 @@ class Runner(NamedTuple):
 
 
 def make_runner(*, model: PoseModel, perceptual: Perceptual, tx: optax.GradientTransformation,
-                spec: pairs.CropSpec, schedule: str, batch: int, epochs: int = 1,
+                spec: pairs.CropSpec, schedule: str, batch: int,
+                augment: Mapping[str, float], epochs: int = 1,
                 segment: int = 8, lowering: str = 'matmul') -> Runner:
     """Lifts one person's loop over people and spreads them over the local devices.
 
@@ -232,7 +239,7 @@ def make_runner(*, model: PoseModel, perceptual: Perceptual, tx: optax.GradientT
     def adapt(state, frozen, batch_stats, weights, person, key, frames):
         return adapt_frames(state, frozen, batch_stats, person, key, frames, model=private,
                             perceptual=perceptual._replace(weights=weights), tx=tx, spec=spec,
-                            schedule=schedule, batch=batch, epochs=epochs)
+                            schedule=schedule, batch=batch, augment=augment, epochs=epochs)
 
     def after(state, frozen, batch_stats, person, frames):
         params = partition.merge(state.trainable, frozen)

@@ -174,7 +174,7 @@ def _bone_colour(first: str, second: str) -> str:
 
 
 def _wrong(joints, truth, visibility, skeleton: Skeleton) -> np.ndarray:
-    """`[J]` bool: visible and further from the truth than the metric allows (method, section 5).
+    """`[J]` bool: visible and further from the truth than the metric allows (paper section 4.1).
 
     Torsos scale with a crop, the fixed lengths of a skeleton without torso do not: those only hold
     in the data set's own pixels.

@@ -81,7 +81,7 @@ def summarise(
     *,
     skeleton: Skeleton,
 ) -> dict[str, Any]:
-    """Scores of every phase, for all people together and for each of them (method, section 5).
+    """Scores of every phase, for all people together and for each of them (paper section 4.1).
 
     Args:
       clips: the people, with their labels.

@@ -1,4 +1,4 @@
-"""Joint training of both tasks (paper section 3.2 and 4.1).
+"""Joint training of both tasks (paper sections 3.1 and 4.2).
 
 Contract: `train_step` is a pure function of a `TrainState` and a batch of pairs; with
 `axis_name=None` it runs under jit, with a name under pmap, and computes the same step. The state is

@@ -222,11 +222,11 @@ def _sway(rng: np.random.Generator, phase: np.ndarray, amplitude: float) -> np.n
 
 
 def _turn_of_body(rng: np.random.Generator, phase: np.ndarray, *, in_plane: bool) -> np.ndarray:
-    """Turn about the vertical, [frames] radians: half face the camera, others profile or back."""
+    """Turn about the vertical, [frames] radians: most people face the camera."""
     if in_plane:  # a cartwheel goes sideways
         return np.full(phase.shape, rng.choice([0.0, np.pi]))
     views = (0, 0.6), (np.pi / 2, 0.35), (-np.pi / 2, 0.35), (np.pi, 0.6)
-    centre, spread = views[rng.choice(4, p=[0.55, 0.15, 0.15, 0.15])]
+    centre, spread = views[rng.choice(4, p=[0.85, 0.05, 0.05, 0.05])]
     turning = _sway(rng, phase * rng.uniform(0.3, 0.7), rng.uniform(0, 0.5))
     return centre + rng.uniform(-spread, spread) + turning
 

@@ -1,4 +1,4 @@
-"""Penn Action's own folders as clips (method, section 5).
+"""Penn Action's own folders as clips (paper section 4.1).
 
 The layout is `frames/NNNN/NNNNNN.jpg`, numbered from 1, beside `labels/NNNN.mat`.
 

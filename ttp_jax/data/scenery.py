@@ -35,20 +35,27 @@ def paint_background(
     wall, floor = _muted(any_colour(rng)), _muted(any_colour(rng))
     horizon = int(side * np.clip(ground - rng.uniform(0.05, 0.3), 0.35, 0.9))
     canvas = Canvas.over(_plain(rng, wall, side))
-    for _ in range(rng.integers(5, 12)):
+    for _ in range(rng.integers(3, 8)):
         _paint_object(rng, canvas, rng.uniform(0, side), rng.uniform(0, horizon))
     canvas.colour[horizon:] = _plain(rng, floor, side)[horizon:]
     _paint_floor(rng, canvas, horizon)
-    for _ in range(rng.integers(4, 9)):
+    for _ in range(rng.integers(2, 6)):
         depth = rng.uniform(-0.02, 0.25) * side
         _paint_object(rng, canvas, rng.uniform(0, side), horizon + depth)
-    blur = int(rng.choice([1, 3, 5, 9]))  # out of focus, more or less
-    return cv2.blur(canvas.flatten(), (blur, blur)), [wall, floor]
+    blur = int(rng.choice([3, 5, 9]))  # out of focus, more or less
+    return _recede(cv2.blur(canvas.flatten(), (blur, blur)), wall), [
+        tuple(int(c) for c in _recede(np.array(colour), wall)) for colour in (wall, floor)]
+
+
+def _recede(colours: np.ndarray, wall: Colour) -> np.ndarray:
+    """Nearer to the wall's colour, as through haze: rebuilding a picture must be about the person."""
+    wall = np.array(wall)
+    return (wall + (colours.astype(np.int32) - wall) * 45 // 100).astype(np.uint8)
 
 
 def _muted(colour: Colour) -> Colour:
     """Nearer to grey, so that a person stands out."""
-    return tuple(int(0.6 * channel + 0.4 * 128) for channel in colour)
+    return tuple(int(0.45 * channel + 0.55 * 128) for channel in colour)
 
 
 def _plain(rng: np.random.Generator, colour: Colour, side: int) -> np.ndarray:
@@ -56,7 +63,7 @@ def _plain(rng: np.random.Generator, colour: Colour, side: int) -> np.ndarray:
     change, strength = rng.integers(-40, 40), rng.integers(8, 45)
     rows = change * (2 * np.arange(side) - side) // side
     channels = 1 if rng.random() < 0.6 else 3
-    cells = rng.integers(4, 40)
+    cells = rng.integers(3, 14)
     coarse = rng.integers(0, 2 * strength + 1, (cells, cells, channels)).astype(np.uint8)
     blotches = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_LINEAR_EXACT)
     surface = np.array(colour) + rows[:, None, None] + blotches.reshape(side, side, -1) - strength
@@ -82,7 +89,7 @@ def _paint_floor(rng: np.random.Generator, canvas: Canvas, horizon: int) -> None
 def _paint_object(rng: np.random.Generator, canvas: Canvas, x: float, y: float) -> None:
     """A panel, ball, pole, bush, or loose limbs, which a network must not take for a person's."""
     objects = (_paint_panel, _paint_ball, _paint_pole, _paint_loose_limbs, _paint_bush)
-    paint = objects[rng.choice(len(objects), p=[0.25, 0.15, 0.15, 0.3, 0.15])]
+    paint = objects[rng.choice(len(objects), p=[0.3, 0.18, 0.17, 0.15, 0.2])]
     paint(rng, canvas, np.array([x, y]), canvas.shade.shape[0])
 
 

@@ -10,7 +10,7 @@ _OPPOSITE = {'left': 'right', 'right': 'left'}
 
 @dataclasses.dataclass(frozen=True)
 class Skeleton:
-    """The joints of one data set and how its metric reads them (method, section 5).
+    """The joints of one data set and how its metric reads them (paper section 4.1).
 
     Attributes:
       name: of the data set.

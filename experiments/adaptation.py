@@ -1,0 +1,69 @@
+"""How should one adapt? Rates, steps, batches and trained parts, on one trained network.
+
+    python experiments/adaptation.py WORKDIR [--people=12] [--rows=rate_1e-4,rate_3e-4]
+
+WORKDIR is a finished run. Each row personalizes its test people anew with a few values changed; the
+table gives pooled mPCK@0.2 before and after, and how many people got better and worse.
+"""
+import argparse
+import json
+import pathlib
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from ttp_jax import evaluate, main, partition
+
+HEAD_AND_ENCODER_ONLY = ('appearance_encoder/.*', 'pose_encoder/.*', 'renderer/.*')
+
+ROWS = {
+    f'{schedule} {name}': {'schedule': schedule} | changes
+    for schedule in ('online', 'offline') for name, changes in {
+        'as configured': {},
+        'rate 1e-4': {'learning_rate': 1e-4},
+        'rate 2e-4': {'learning_rate': 2e-4},
+        'rate 5e-4': {'learning_rate': 5e-4},
+        'rate 1e-3': {'learning_rate': 1e-3},
+        'batch 4': {'batch': 4},
+        'batch 16': {'batch': 16},
+        '3 steps a frame': {'epochs': 3},
+        'image networks frozen': {'freeze': HEAD_AND_ENCODER_ONLY},
+    }.items()
+}
+
+
+def scores(run: main.Run, predictions: list[np.ndarray]) -> tuple[float, np.ndarray]:
+    """(pooled mPCK, mPCK of each person)."""
+    truth = [clip.joints for clip in run.people], [clip.visibility for clip in run.people]
+    return (evaluate.pooled_pck(predictions, *truth, skeleton=run.data.skeleton)['mPCK'],
+            evaluate.people_pck(predictions, *truth, skeleton=run.data.skeleton))
+
+
+def row(run: main.Run, config: ConfigDict, *, schedule: str, freeze: tuple[str, ...] = (), **changes):
+    """Scores after adapting with some of `config.personalize` changed."""
+    run.config = config.copy_and_resolve_references()
+    run.config.personalize.update(changes)
+    run.config.personalize.frozen = partition.FROZEN[run.model.variant] + freeze if freeze else ()
+    return scores(run, [a.joints for a in main.personalize_phase(run, schedule, range(0))])
+
+
+def study() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('workdir', type=pathlib.Path)
+    parser.add_argument('--people', type=int, default=12)
+    parser.add_argument('--rows', type=lambda names: names.split(','), default=list(ROWS))
+    arguments = parser.parse_args()
+    main.keep_compiled_programs()
+    config = ConfigDict(json.loads((arguments.workdir / 'config.json').read_text()))
+    config.data.test_people = arguments.people
+    run = main.Run(config, arguments.workdir)
+    before, each_before = scores(run, main.before_phase(run))
+    print(f'{"before":<32} {before:6.1f}', flush=True)
+    for name in arguments.rows:
+        after, each = row(run, config, **ROWS[name])
+        print(f'{name:<32} {after:6.1f} {after - before:+6.1f}  better {(each > each_before).sum():3}'
+              f'  worse {(each < each_before).sum():3}', flush=True)
+
+
+if __name__ == '__main__':
+    study()
