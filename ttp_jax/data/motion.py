@@ -321,14 +321,14 @@ def _project(joints: np.ndarray, yaw: np.ndarray, *, camera_pitch: float) -> Mot
 def fit_to_frame(motion: Motion, rng: np.random.Generator, size: int) -> Motion:
     """Puts a motion into a square frame of `size` pixels by one scale and one shift for the clip.
 
-    A person's own extent (median over frames) becomes about 60 to 85 % of the frame, less where the
+    A person's own extent (median over frames) becomes about 50 to 75 % of the frame, less where the
     path would leave it. Joints outside become invisible. Everything is rounded, so that drawing
     does not depend on a machine's last bit.
     """
     room = 0.35 * trunk_length(motion.joints)  # head, hands and feet reach beyond the joints
     low, high = motion.joints.min(axis=(0, 1)) - room, motion.joints.max(axis=(0, 1)) + room
     own = np.median((np.ptp(motion.joints, axis=1) + 2 * room).max(axis=-1))
-    scale = min(rng.uniform(0.7, 0.88) * size / own, 0.98 * size / (high - low).max())
+    scale = min(rng.uniform(0.62, 0.78) * size / own, 0.98 * size / (high - low).max())
     slack = size - 1 - scale * (high - low)
     shift = rng.uniform(0.1, 0.9, size=2) * slack - scale * low
     joints = _rounded(motion.joints * scale + shift)

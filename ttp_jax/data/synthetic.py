@@ -25,7 +25,7 @@ from ttp_jax.data.motion import ANKLES, Motion, act, fit_to_frame, trunk_length
 from ttp_jax.data.scenery import any_light, expose, paint_background
 
 SPLITS = ('train', 'test')
-_BOX_MARGIN = 0.35  # trunk lengths: head, hands and feet reach beyond their joints
+_BOX_MARGIN = 0.12  # trunk lengths; the crop adds a quarter of the box itself
 
 
 def drawn_clips(
@@ -38,7 +38,7 @@ def drawn_clips(
       split: 'train' or 'test'; clips are called 'train-00000' and so on.
       people: how many.
       frames: per clip.
-      size: of the square frames, pixels; a person takes about 60 to 85 % of it.
+      size: of the square frames, pixels; a person takes about 50 to 75 % of it.
       motion: None, or a folder of Penn Action's label files to take people's motion from. People
         get the labels of the same split, shuffled by the seed; when all are used, they come round
         again in other clothes.
