@@ -1,11 +1,16 @@
 """Folders of reference data that tests may use, and must say so when they skip without."""
 import pathlib
+import tempfile
 
 import chex
+import jax
 import pytest
 
 # Four devices on any machine: what runs under pmap and over people is tested as it is used.
 chex.set_n_cpu_devices(4)
+
+# Most of the suite's time is compilation, and many tests compile the same programs.
+jax.config.update('jax_compilation_cache_dir', str(pathlib.Path(tempfile.gettempdir()) / 'ttp_jax_tests'))
 
 SHARED = (pathlib.Path(__file__).resolve().parents[1] / '..' / 'shared').resolve()
 

@@ -14,13 +14,13 @@ from ttp_jax import model as networks
 from ttp_jax.data import pairs
 
 SPEC = pairs.CropSpec(size=32, cells=16)
-TX = optax.adam(1e-2)
+TX = optax.adam(1e-3)
 
 
 @pytest.fixture(scope='module')
 def shared():
     """(state, trainable, frozen, dependencies) of a tiny model that nobody has trained."""
-    model, network = networks.PoseModel(**TINY), perceptual.load('random')
+    model, network = networks.PoseModel(**TINY, lowering='matmul'), perceptual.load('random')
     state = train.create_state(jax.random.key(1), model=model, tx=TX, perceptual=network, size=32)
     # Untrained heads start near zero; predictions should depend on the weights.
     params = jax.tree.map(lambda x: x + 0.05 * jax.random.normal(jax.random.key(2), x.shape),

@@ -54,6 +54,7 @@ class Run:
                                   steps=config.train.steps, drops=tuple(config.train.drops))
         self.checkpoints = checkpoint.Checkpoints(workdir / 'checkpoints')
         self.state = self.first_state()
+        self.check_personalization()
 
     def first_state(self) -> train.TrainState:
         """A fresh state, or this workdir's newest, or another run's parameters."""
@@ -64,6 +65,14 @@ class Run:
         if self.config.checkpoint:
             return checkpoint.load_model(self.config.checkpoint, state)
         return state
+
+    def check_personalization(self) -> None:
+        """Raises now what would otherwise be raised after training."""
+        for name in self.config.personalize.schedules:
+            if name not in personalize.SCHEDULES:
+                raise ValueError(f'config.personalize.schedules: no schedule {name!r}; '
+                                 f'known: {", ".join(personalize.SCHEDULES)}')
+        split(self)
 
     @contextlib.contextmanager
     def phase(self, name: str):
@@ -253,6 +262,16 @@ def default_workdir() -> pathlib.Path:
     return pathlib.Path('runs') / f'{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}'
 
 
+def parse_flags(argv: list[str]) -> list[str]:
+    """The flags, or one line about what is wrong with them."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:  # of a config file it holds the whole traceback, cause last
+        sys.exit(f'error: {str(error).strip().splitlines()[-1].strip()}')
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        sys.exit(f'error: {" ".join(str(error).split())}')
+
+
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f'unexpected arguments: {" ".join(argv[1:])}')
@@ -271,4 +290,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == '__main__':
     flags.mark_flag_as_required('config')
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)
