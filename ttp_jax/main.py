@@ -193,8 +193,9 @@ def draw_person(run: Run, index: int, adapted: dict[str, list[personalize.Adapte
 
 def execute(config: ConfigDict, workdir: pathlib.Path) -> dict:
     """The whole job; returns the report."""
-    open_workdir(workdir, config)
+    check_workdir(workdir, config)
     run = Run(config, workdir)
+    (workdir / 'config.json').write_text(json.dumps(json.loads(config.to_json()), indent=2) + '\n')
     with run.phase('train'):
         train_phase(run)
     with run.phase('before'):
@@ -214,8 +215,8 @@ def execute(config: ConfigDict, workdir: pathlib.Path) -> dict:
     return result
 
 
-def open_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
-    """Makes the folder and writes `config.json`; an existing run must have the same config."""
+def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
+    """Makes the folder; raises ValueError where a run of another config has begun in it."""
     workdir.mkdir(parents=True, exist_ok=True)
     path, mine = workdir / 'config.json', json.loads(config.to_json())
     if path.is_file():
@@ -225,7 +226,6 @@ def open_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
                 raise ValueError(
                     f'{path}: config.{name} is {flat(theirs).get(name)!r} there and '
                     f'{flat(mine).get(name)!r} now; choose another --workdir')
-    path.write_text(json.dumps(mine, indent=2) + '\n')
 
 
 def flat(tree: dict, prefix: str = '') -> dict:
