@@ -15,7 +15,7 @@ def get_config(variant: str = 'drawn') -> ConfigDict:
 
 
 def drawn() -> ConfigDict:
-    """Drawn people at a size that two cores train and personalize in about ten minutes."""
+    """Drawn people at a size for two cores."""
     return ConfigDict({
         'seed': 0,
         'checkpoint': '',  # a workdir to start from; with train.steps = 0 it is only personalized
