@@ -1,6 +1,6 @@
 """How should one adapt? Rates, steps, batches and trained parts, on one trained network.
 
-    python experiments/adaptation.py WORKDIR [--people=12] [--rows=rate_1e-4,rate_3e-4]
+    python experiments/adaptation.py WORKDIR [--people=12] [--rows='online batch 16,offline batch 16']
 
 WORKDIR is a finished run. Each row personalizes its test people anew with a few values changed; the
 table gives pooled mPCK@0.2 before and after, and how many people got better and worse.
@@ -14,20 +14,19 @@ from ml_collections import ConfigDict
 
 from ttp_jax import evaluate, main, partition
 
-HEAD_AND_ENCODER_ONLY = ('appearance_encoder/.*', 'pose_encoder/.*', 'renderer/.*')
+IMAGE_NETWORKS = ('appearance_encoder/.*', 'pose_encoder/.*', 'renderer/.*')
 
 ROWS = {
     f'{schedule} {name}': {'schedule': schedule} | changes
     for schedule in ('online', 'offline') for name, changes in {
         'as configured': {},
-        'rate 1e-4': {'learning_rate': 1e-4},
         'rate 2e-4': {'learning_rate': 2e-4},
         'rate 5e-4': {'learning_rate': 5e-4},
         'rate 1e-3': {'learning_rate': 1e-3},
         'batch 4': {'batch': 4},
         'batch 16': {'batch': 16},
         '3 steps a frame': {'epochs': 3},
-        'image networks frozen': {'freeze': HEAD_AND_ENCODER_ONLY},
+        'image networks frozen': {'freeze': IMAGE_NETWORKS},
     }.items()
 }
 
