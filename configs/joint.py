@@ -23,6 +23,7 @@ def drawn() -> ConfigDict:
             'name': 'drawn',
             'root': '',  # penn_action: the folder with frames/ and labels/
             'motion': '',  # drawn: a folder of Penn Action labels to take the motion from
+            'prepared': '',  # folders: where `python -m ttp_jax.data.prepare` put them, instead of root
             'train_people': 64,  # 0: everyone (folders only)
             'test_people': 20,
             'frames': 24,  # per drawn clip

@@ -30,7 +30,9 @@ from jax import lax
 
 LOWERINGS = ('library', 'matmul')
 DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
-he_normal = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')
+# PyTorch's default, U(-1, 1) / sqrt(fan in), which the release's image networks start from. Batch norm
+# follows, so that the scale of a kernel sets only how fast Adam turns it: small is fast.
+default_init = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
 
 
 def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1,
@@ -236,7 +238,7 @@ class Conv(nn.Module):
     use_bias: bool = False
     lowering: str = 'library'
     dtype: Any = None
-    kernel_init: Callable = he_normal
+    kernel_init: Callable = default_init
     bias_init: Callable = nn.initializers.zeros
 
     @nn.compact

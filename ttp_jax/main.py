@@ -49,7 +49,8 @@ class Run:
                                           weights=config.perceptual.weights or None)
         self.model = networks.PoseModel(joints=len(self.data.skeleton.joints), **config.model)
         self.spec = pairs.CropSpec(config.crop.size, self.model.cells(config.crop.size),
-                                   bgr=config.crop.bgr, sigma=config.model.sigma)
+                                   bgr=config.crop.bgr, subtract_one=self.data.subtract_one,
+                                   sigma=config.model.sigma)
         self.tx = train.optimizer(learning_rate=config.train.learning_rate,
                                   steps=config.train.steps, drops=tuple(config.train.drops))
         self.checkpoints = checkpoint.Checkpoints(workdir / 'checkpoints')

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+SPLITS = ('train', 'test')
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Clip:
@@ -33,6 +35,14 @@ class FrameBank(NamedTuple):
     visibility: np.ndarray  # [total, joints] float32
     clip_start: np.ndarray  # [total] int32, index of the first frame of the frame's clip
     clip_length: np.ndarray  # [total] int32, frames in the frame's clip
+
+
+def check_request(split: str, limit: int | None) -> None:
+    """Raises ValueError unless a reader can be asked for `limit` clips of `split`."""
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}, expected 'train' or 'test'")
+    if limit is not None and limit < 1:
+        raise ValueError(f'limit is {limit}, expected at least 1')
 
 
 def validate(clip: Clip) -> Clip:

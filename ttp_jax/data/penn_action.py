@@ -10,17 +10,14 @@ coordinates. Frames are RGB uint8, decoded when they are read.
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
 
-import cv2
 import numpy as np
-import scipy.io
 
-from ttp_jax.data.clips import Clip
+from ttp_jax.data import images, matlab
+from ttp_jax.data.clips import Clip, check_request
 from ttp_jax.data.skeletons import PENN_ACTION
 
 _SPLITS = {1: 'train', -1: 'test'}  # by the value of a label's field `train`
-_JPEG_START = b'\xff\xd8\xff'
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,32 +31,6 @@ class Label:
     boxes: np.ndarray  # [frames, 4] float32, x1, y1, x2, y2 as in the file
 
 
-class JpegFrames(Sequence):
-    """Image files as a sequence of `[height, width, 3]` uint8 RGB, decoded at every access."""
-
-    def __init__(self, paths: Sequence[pathlib.Path]):
-        self._paths = tuple(paths)
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return JpegFrames(self._paths[index])
-        return read_image(self._paths[index])
-
-
-def read_image(path: pathlib.Path) -> np.ndarray:
-    """An image file as `[height, width, 3]` uint8 RGB; ValueError where it is not an image.
-
-    A camera's orientation mark is ignored, since labels refer to the pixels as they are stored.
-    """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image is None:
-        raise ValueError(f'{path}: cannot be read as an image')
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
 def read_labels(path: str | pathlib.Path) -> Label:
     """Reads one label file.
 
@@ -70,7 +41,7 @@ def read_labels(path: str | pathlib.Path) -> Label:
       ValueError: naming the file, and the field that is missing or has the wrong shape or values.
     """
     path = pathlib.Path(path)
-    fields = _load_mat(path)
+    fields = matlab.load(path)
     frames = int(_scalar(fields, 'nframes', path))
     joints = np.stack([_annotation(fields, name, frames, path) for name in ('x', 'y')], axis=-1)
     visibility = _annotation(fields, 'visibility', frames, path)
@@ -88,23 +59,8 @@ def read_labels(path: str | pathlib.Path) -> Label:
     )
 
 
-def _load_mat(path: pathlib.Path) -> dict[str, np.ndarray]:
-    try:
-        return scipy.io.loadmat(path)
-    except FileNotFoundError:
-        raise ValueError(f'{path}: no such label file') from None
-    except Exception as error:  # broken bytes surface as TypeError, zlib.error, struct.error …
-        raise ValueError(f'{path}: not a readable .mat file ({error})') from error
-
-
-def _field(fields: dict[str, np.ndarray], name: str, path: pathlib.Path) -> np.ndarray:
-    if name not in fields:
-        raise ValueError(f'{path}: field {name} is missing')
-    return fields[name]
-
-
 def _scalar(fields: dict[str, np.ndarray], name: str, path: pathlib.Path) -> int | str:
-    values = _field(fields, name, path)
+    values = matlab.field(fields, name, path)
     if values.size != 1:
         raise ValueError(f'{path}: field {name} has shape {values.shape}, expected one value')
     return values.item()
@@ -113,26 +69,19 @@ def _scalar(fields: dict[str, np.ndarray], name: str, path: pathlib.Path) -> int
 def _annotation(
     fields: dict[str, np.ndarray], name: str, frames: int, path: pathlib.Path
 ) -> np.ndarray:
-    values = _field(fields, name, path)
+    values = matlab.field(fields, name, path)
     expected = (frames, len(PENN_ACTION.joints))
     if values.shape != expected:
         raise ValueError(f'{path}: field {name} has shape {values.shape}, expected {expected}')
-    return _finite(values, name, path)
+    return matlab.finite(values, name, path)
 
 
 def _boxes(fields: dict[str, np.ndarray], frames: int, path: pathlib.Path) -> np.ndarray:
-    boxes = _field(fields, 'bbox', path)
+    boxes = matlab.field(fields, 'bbox', path)
     if boxes.shape not in ((frames, 4), (frames - 1, 4)) or not len(boxes):
         raise ValueError(f'{path}: field bbox has shape {boxes.shape}, expected ({frames}, 4)')
     missing = frames - len(boxes)
-    return _finite(np.concatenate([boxes, boxes[-1:].repeat(missing, axis=0)]), 'bbox', path)
-
-
-def _finite(values: np.ndarray, name: str, path: pathlib.Path) -> np.ndarray:
-    values = values.astype(np.float32)
-    if not np.isfinite(values).all():
-        raise ValueError(f'{path}: field {name} holds values that are not finite')
-    return values
+    return matlab.finite(np.concatenate([boxes, boxes[-1:].repeat(missing, axis=0)]), 'bbox', path)
 
 
 def penn_action_clips(
@@ -152,10 +101,7 @@ def penn_action_clips(
     Raises:
       ValueError: in one line that names the folder or file, what was found and what was expected.
     """
-    if split not in _SPLITS.values():
-        raise ValueError(f"split is {split!r}, expected 'train' or 'test'")
-    if limit is not None and limit < 1:
-        raise ValueError(f'limit is {limit}, expected at least 1')
+    check_request(split, limit)
     root = pathlib.Path(root)
     _check_layout(root)
     clips = []
@@ -177,24 +123,6 @@ def _check_layout(root: pathlib.Path) -> None:
 
 
 def _clip(name: str, label: Label, folder: pathlib.Path) -> Clip:
-    count = len(label.joints)
-    if count < 2:
-        raise ValueError(f'clip {name}: found {count} frame(s) in its label, expected at least 2')
-    if not folder.is_dir():
-        raise ValueError(f'{folder}: no such folder, expected the {count} frames of clip {name}')
-    paths = [folder / f'{index:06d}.jpg' for index in range(1, count + 1)]
-    # One listing per folder: asking for each of Penn Action's 163,841 files by itself takes minutes
-    # on a network disk.
-    present = {path.name for path in folder.iterdir()}
-    for path in paths:
-        if path.name not in present:
-            raise ValueError(f'{path}: no such frame, clip {name} is labelled with {count} frames')
-    _check_jpeg(paths[0])
-    return Clip(name, JpegFrames(paths), label.joints, label.visibility, label.boxes)
-
-
-def _check_jpeg(path: pathlib.Path) -> None:
-    with path.open('rb') as file:
-        start = file.read(len(_JPEG_START))
-    if start != _JPEG_START:
-        raise ValueError(f'{path}: starts with {start!r}, expected a JPEG image')
+    paths = [folder / f'{index:06d}.jpg' for index in range(1, len(label.joints) + 1)]
+    frames = images.of_files(paths, clip=name)
+    return Clip(name, frames, label.joints, label.visibility, label.boxes)

@@ -1,0 +1,21 @@
+"""The supervised baseline: the paper's encoder and labels alone, nothing to personalize with.
+
+    python -m ttp_jax.main --config=configs/baseline.py:penn_action --config.data.root=FOLDER
+
+What the authors' release reports of Penn Action, and so what this should print (mPCK@0.2):
+
+    before 85.233
+
+Everything else is as in configs/paper.py, as are the variants.
+"""
+from ml_collections import ConfigDict
+
+from configs import paper
+
+
+def get_config(variant: str = 'penn_action') -> ConfigDict:
+    config = paper.paper(variant, file='configs/baseline.py')
+    config.model.variant = 'baseline'
+    config.perceptual.kind = 'none'  # nothing is reconstructed
+    config.personalize.schedules = ()
+    return config.lock()
