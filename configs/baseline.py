@@ -1,6 +1,7 @@
 """The supervised baseline: the paper's encoder and labels alone, nothing to personalize with.
 
-    python -m ttp_jax.main --config=configs/baseline.py:penn_action --config.data.root=FOLDER
+    python -m ttp_jax.main --config=configs/baseline.py:penn_action --config.data.root=FOLDER \
+        --config.train.encoder_weights=resnet50.pth
 
 What the authors' release reports of Penn Action, and so what this should print (mPCK@0.2):
 

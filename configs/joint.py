@@ -24,10 +24,12 @@ def drawn() -> ConfigDict:
             'root': '',  # penn_action: the folder with frames/ and labels/
             'motion': '',  # drawn: a folder of Penn Action labels to take the motion from
             'prepared': '',  # folders: where `python -m ttp_jax.data.prepare` put them, instead of root
-            'train_people': 64,  # 0: everyone (folders only)
-            'test_people': 20,
+            'train_people': 16,  # 0: everyone (folders only)
+            'test_people': 16,
             'frames': 24,  # per drawn clip
             'size': 112,  # of drawn frames, pixels
+            'resident_gib': 8.0,  # a split that takes more is read while it is used
+            'workers': 0,  # processes that then read training frames; 0: threads
         },
         'crop': {'size': 64, 'bgr': False},
         'model': {
@@ -46,7 +48,8 @@ def drawn() -> ConfigDict:
         },
         'perceptual': {'kind': 'random', 'weights': '', 'seed': 0},
         'train': {
-            'steps': 1500,
+            'encoder_weights': '',  # a file of torchvision's ResNet that the encoder starts from
+            'steps': 1200,
             'batch': 16,
             'lowering': 'matmul',
             'learning_rate': 1e-3,
@@ -61,8 +64,11 @@ def drawn() -> ConfigDict:
         'personalize': {
             'schedules': ('online', 'offline'),
             'batch': 8,
-            'learning_rate': 1e-4,
-            'epochs': 1,  # steps per frame
+            'learning_rate': 3e-4,
+            # A small model cannot draw a stranger; until it can, keypoints should not follow it.
+            'image_learning_rate': 1e-3,  # of the image encoders and the renderer
+            'images_first': 36,  # steps in which only these learn
+            'epochs': 3,  # steps per frame
             'frozen': (),  # patterns of parameter paths; empty: what the paper freezes
             'people_per_chunk': 1,  # on a CPU one person's step just fits the caches
             'lowering': 'matmul',

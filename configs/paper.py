@@ -1,16 +1,16 @@
 """The paper's setting: ResNet-50, 128 x 128 pixels, 30 self-supervised keypoints, 140 epochs.
 
     python -m ttp_jax.main --config=configs/paper.py:penn_action --config.data.root=FOLDER \
-        --config.perceptual.weights=vgg16.npz
+        --config.perceptual.weights=vgg16.npz --config.train.encoder_weights=resnet50.pth
 
 What the authors' release reports of Penn Action, and so what this should print (mPCK@0.2):
 
     before 86.283    online 87.660    offline 88.633
 
-The release's encoder starts from ImageNet weights. Variants `human36m` and `bbc_pose` run likewise:
-the release has no numbers and no settings for these, so they are Penn Action's, steps included.
-With data that `python -m ttp_jax.data.prepare` wrote, `--config.data.prepared=DATA_DIR` takes the
-place of `--config.data.root`.
+The release's encoder starts from ImageNet weights, torchvision's file. Variants `human36m` and
+`bbc_pose` run likewise: the release has no numbers and no settings for these, so they are Penn
+Action's, steps included. With data that `python -m ttp_jax.data.prepare` wrote,
+`--config.data.prepared=DATA_DIR` takes the place of `--config.data.root`.
 """
 from ml_collections import ConfigDict
 
@@ -37,6 +37,8 @@ def paper(data_set: str, *, file: str) -> ConfigDict:
             'train_people': 0,  # everyone
             'test_people': 0,
             'motion': '', 'frames': 0, 'size': 0,  # of drawn people only
+            'resident_gib': 8.0,  # a split that takes more is read while it is used: Penn Action's
+            'workers': 0,  # processes that then read training frames; 0: threads
         },
         'crop': {'size': 128, 'bgr': True},  # the release's checkpoints expect BGR
         'model': {
@@ -55,6 +57,7 @@ def paper(data_set: str, *, file: str) -> ConfigDict:
         },
         'perceptual': {'kind': 'vgg16', 'weights': '', 'seed': 0},
         'train': {
+            'encoder_weights': '',  # a file of torchvision's ResNet that the encoder starts from
             'steps': EPOCHS * STEPS_PER_EPOCH,
             'batch': 32,
             'lowering': 'matmul',
@@ -70,6 +73,8 @@ def paper(data_set: str, *, file: str) -> ConfigDict:
             'schedules': ('online', 'offline'),
             'batch': 32,
             'learning_rate': 1e-4,
+            'image_learning_rate': 1e-4,  # of the image encoders and the renderer
+            'images_first': 0,  # steps in which only these learn
             'epochs': 1,  # steps per frame
             'frozen': (),  # what the paper freezes
             'people_per_chunk': 1,

@@ -84,6 +84,35 @@ def test_bank_holds_every_frame_where_its_clip_starts():
             np.testing.assert_array_equal(bank.boxes[row], clip.boxes[index])
 
 
+class Counted(list):
+    """Frames that know how often each of them was decoded."""
+
+    def __init__(self, frames):
+        super().__init__(frames)
+        self.decoded = [0] * len(frames)
+
+    def __getitem__(self, index):
+        self.decoded[index] += 1
+        return super().__getitem__(index)
+
+
+def test_every_frame_is_decoded_once():
+    parts = [make_clip(frames=Counted(make_clip().frames)) for _ in range(2)]
+    clips.stack_clips(parts)
+    assert [clip.frames.decoded for clip in parts] == [[1, 1, 1]] * 2
+    clips.decoded(parts[0])
+    assert parts[0].frames.decoded == [2, 2, 2]
+
+
+def test_clips_fit_in_what_their_bank_takes():
+    parts = [make_clip(3, 6, 8), make_clip(2, 9, 4, frames=Counted(make_clip(2, 9, 4).frames))]
+    gib = clips.stack_clips(parts).frames.nbytes / 2**30
+    assert clips.fit_in(parts, gib=gib) and not clips.fit_in(parts, gib=0.999 * gib)
+    assert parts[1].frames.decoded == [3, 1]
+    with pytest.raises(ValueError, match='clip 0042: found 1 frame'):
+        clips.fit_in([make_clip(), make_clip(length=1)], gib=0.0)
+
+
 def test_bank_is_padded_with_zeros():
     bank = clips.stack_clips([make_clip(3, 6, 8), make_clip(2, 9, 4)])
     assert not bank.frames[:3, 6:].any() and not bank.frames[3:, :, 4:].any()

@@ -165,8 +165,8 @@ def test_checkpoint_is_taken_by_main_program(workdir, variables):
 
 def test_config_beside_checkpoint(workdir):
     config = json.loads((workdir / 'config.json').read_text())
-    assert config.keys() == {'crop', 'model'}
-    assert config['crop'] == {'bgr': True}
+    assert config.keys() == {'crop', 'model', 'perceptual'}
+    assert config['crop'] == {'bgr': True} and config['perceptual'] == {'kind': 'vgg16'}
     assert PoseModel(**config['model']) == MODEL
 
 
@@ -204,16 +204,38 @@ def test_torchvision_encoder(depth, tmp_path):
     said = convert.convert(tmp_path / 'resnet.safetensors', tmp_path / 'encoder')
     assert f'ResNet-{depth}' in said
     before = fresh_state(PoseModel(depth=depth, joints=5, keypoints=6))
-    after = convert.load_encoder(str(tmp_path / 'encoder'), before)
-    for part, tree in parts.items():
-        found = getattr(after, part)
-        jax.tree.map(np.testing.assert_array_equal, found['encoder']['resnet'],
-                     tree['encoder']['resnet'])
-        del found['encoder']['resnet']
-        assert not any(np.any(x) for x in jax.tree.leaves(found))
+    for name in ('encoder', 'resnet.safetensors'):
+        after = convert.load_encoder(str(tmp_path / name), before)
+        for part, tree in parts.items():
+            found = getattr(after, part)
+            jax.tree.map(np.testing.assert_array_equal, found['encoder']['resnet'],
+                         tree['encoder']['resnet'])
+            del found['encoder']['resnet']
+            assert not any(np.any(x) for x in jax.tree.leaves(found))
     config = json.loads((tmp_path / 'encoder' / 'config.json').read_text())
     assert config == {'crop': {'bgr': False},
                       'model': {'depth': depth, 'width': 64, 'stem_pool': True}}
+
+
+@pytest.mark.parametrize('change, message', [
+    ({'depth': 34}, 'a ResNet-18 of width 64, but the encoder is a ResNet-34 of width 64; set '
+                    '--config.model.depth=18 --config.model.width=64'),
+    ({'width': 24}, 'a ResNet-18 of width 64, but the encoder is a ResNet-18 of width 24; set'),
+])
+def test_encoder_of_another_size(change, message, tmp_path):
+    torch_files.write(tmp_path / 'resnet.pth', resnet(18)[1])
+    with pytest.raises(ValueError, match=f'^{tmp_path}/resnet.pth: {message}'):
+        convert.load_encoder(tmp_path / 'resnet.pth',
+                             fresh_state(PoseModel(**{'depth': 18} | change)))
+
+
+def test_file_of_no_encoder(release_file, tmp_path):
+    state, tensors = fresh_state(MODEL), resnet(18)[1]
+    with pytest.raises(ValueError, match="model_best.pth: a foreign .*not torchvision's ResNet$"):
+        convert.load_encoder(release_file, state)
+    torch_files.write(tmp_path / 'a.pth', tensors | {'conv1.weight': np.zeros((64, 4, 7, 7), 'f')})
+    with pytest.raises(ValueError, match=r'a.pth: misshapen: conv1.weight \(64, 4, 7, 7\) \(expe'):
+        convert.load_encoder(tmp_path / 'a.pth', state)
 
 
 def test_vgg16(tmp_path):

@@ -7,13 +7,16 @@ import subprocess
 import sys
 
 import cv2
+import jax
 import numpy as np
 import pytest
 import scipy.io
 
-from configs import joint
+from configs import joint, personalize
 from conftest import TINY
-from ttp_jax import main
+from test_convert import filled
+from ttp_jax import convert, main, perceptual, torch_files
+from ttp_jax.model import PoseModel
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -76,6 +79,15 @@ def test_another_config_in_the_same_workdir_is_refused(finished):
         main.execute(config, finished[0])
 
 
+def test_frames_may_be_read_while_they_are_used(finished, tmp_path):
+    workdir, report = finished
+    config = tiny_config()
+    config.data.resident_gib = 0.0
+    main.check_workdir(workdir, config)  # it may even be resumed so
+    streamed = main.execute(config, tmp_path)
+    assert streamed['mpck'] == report['mpck'] and streamed['people'] == report['people']
+
+
 def test_a_trained_model_can_be_personalized_without_training(finished, tmp_path):
     workdir, report = finished
     config = tiny_config()
@@ -86,6 +98,11 @@ def test_a_trained_model_can_be_personalized_without_training(finished, tmp_path
 def test_a_checkpoint_of_another_shape_is_refused_before_training(finished, tmp_path):
     config = tiny_config()
     config.checkpoint, config.model.features = str(finished[0]), 16
+    with pytest.raises(ValueError, match=r'checkpoint .*: .* set --config.model.features=8 '
+                                         r'\(found 16\)$'):
+        main.execute(config, tmp_path)
+    shutil.copytree(finished[0] / 'checkpoints', tmp_path / 'checkpoints_alone')
+    config.checkpoint = str(tmp_path / 'checkpoints_alone')
     with pytest.raises(ValueError, match=r'checkpoint .*: .* has shape .*this model expects'):
         main.execute(config, tmp_path)
     config.checkpoint = str(tmp_path / 'nowhere')
@@ -134,10 +151,131 @@ def test_bad_folders_are_named_before_training(tmp_path, monkeypatch, break_it, 
         main.execute(penn_config(root), tmp_path / 'run')
 
 
-def test_a_clip_of_one_frame_is_named(tmp_path):
+@pytest.mark.parametrize('gib', [8.0, 0.0])
+def test_a_clip_of_one_frame_is_named(tmp_path, gib):
     root = penn_folder(tmp_path / 'data', test_frames=1)
+    config = penn_config(root)
+    config.data.resident_gib = gib
     with pytest.raises(ValueError, match='0002'):
-        main.execute(penn_config(root), tmp_path / 'run')
+        main.execute(config, tmp_path / 'run')
+
+
+@pytest.mark.parametrize('video', ['0001', '0002'])
+def test_first_frames_are_decoded_before_training_even_if_memory_is_short(tmp_path, monkeypatch,
+                                                                          video):
+    root = penn_folder(tmp_path / 'data')
+    (root / 'frames' / video / '000001.jpg').write_bytes(b'\xff\xd8\xff')
+    monkeypatch.setattr(main, 'train_phase', lambda run: pytest.fail('training began'))
+    config = penn_config(root)
+    config.data.resident_gib = 0.0
+    with pytest.raises(ValueError, match=f'{video}.*000001.jpg: cannot be read as an image'):
+        main.execute(config, tmp_path / 'run')
+
+
+def not_weights(path):
+    path.write_text('not weights at all, but long enough to have a header')
+    return str(path)
+
+
+@pytest.mark.parametrize('change, message', [
+    (lambda c, _: c.perceptual.update(kind='vgg16'), 'config.perceptual.weights'),
+    (lambda c, _: c.model.update(depth=19), 'no ResNet of depth 19'),
+    (lambda c, _: c.model.update(variant='nobody'), "no variant 'nobody'"),
+    (lambda c, _: c.crop.update(size=40), 'crops of 40 pixels'),
+    (lambda c, _: c.personalize.update(schedules=('later',)), "no schedule 'later'"),
+    (lambda c, _: c.personalize.update(frozen=('nothing/.*',)), "'nothing/.*' matches no"),
+    (lambda c, _: c.model.update(variant='baseline'), "schedules is .*set --config.*='\\(\\)'"),
+    (lambda c, path: c.train.update(encoder_weights=not_weights(path)), 'file: a foreign file'),
+    (lambda c, path: (c.train.update(encoder_weights=str(path)), c.update(checkpoint='run')),
+     'both set'),
+])
+def test_what_needs_no_data_is_checked_before_it_is_drawn(tmp_path, monkeypatch, change, message):
+    monkeypatch.setattr(main.sets, 'load', lambda *_, **__: pytest.fail('data was loaded'))
+    config = tiny_config()
+    change(config, tmp_path / 'file')
+    with pytest.raises(ValueError, match=message) as error:
+        main.Run(config, tmp_path)
+    assert '\n' not in str(error.value)
+
+
+def test_training_starts_from_an_encoder_of_torchvision(tmp_path):
+    sizes = {name: TINY[name] for name in ('depth', 'width', 'features')}
+    resnet = {part: {'encoder': {'resnet': tree['encoder']['resnet']}}
+              for part, tree in filled(PoseModel(variant='baseline', **sizes)).items()}
+    torch_files.write(tmp_path / 'resnet.pth', convert.to_release(resnet))
+    config = tiny_config()
+    plain = main.Run(config, tmp_path / 'plain').state
+    config.train.encoder_weights = str(tmp_path / 'resnet.pth')
+    state = main.Run(config, tmp_path / 'run').state
+    np.testing.assert_array_equal(state.params['encoder']['resnet']['conv1']['kernel'],
+                                  resnet['params']['encoder']['resnet']['conv1']['kernel'])
+    for part in ('params', 'batch_stats'):
+        found, fresh = getattr(state, part), getattr(plain, part)
+        jax.tree.map(np.testing.assert_array_equal, found['encoder']['resnet'],
+                     resnet[part]['encoder']['resnet'])
+        for tree in (found, fresh):
+            del tree['encoder']['resnet']
+        jax.tree.map(np.testing.assert_array_equal, found, fresh)
+
+
+# --- checkpoints of the release --------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def converted(tmp_path_factory):
+    """What `convert` makes of a joint model of the release, a tiny one."""
+    folder = tmp_path_factory.mktemp('release')
+    model = PoseModel(**TINY | {'heads': 4, 'stem_pool': True, 'dropout': 0.1})
+    small = jax.tree.map(lambda x: np.abs(x) + 0.1, filled(model))  # variances are positive
+    torch_files.write(folder / 'final_state.pth', convert.to_release(small, batches=7))
+    convert.convert(folder / 'final_state.pth', folder / 'joint')
+    return folder / 'joint'
+
+
+def personalize_config(converted):
+    """configs/personalize.py for the tiny model on drawn people."""
+    config = personalize.get_config('online')
+    config.checkpoint, config.crop.size, config.pictures = str(converted), 32, 0
+    config.data.update({'name': 'drawn', 'test_people': 2, 'frames': 4, 'size': 48})
+    config.personalize.batch = 2
+    model = json.loads((converted / 'config.json').read_text())['model']
+    config.model.update({name: value for name, value in model.items() if name != 'joints'})
+    return config
+
+
+def five_terms(kind, **_):
+    """A stand-in for VGG-16: as many terms, and its means."""
+    return perceptual.Perceptual(lambda weights, images: [images] * 5, {}, 5,
+                                 perceptual.VGG16_MEANS)
+
+
+def test_a_converted_checkpoint_is_personalized(converted, tmp_path, monkeypatch):
+    monkeypatch.setattr(main.perceptual, 'load', five_terms)
+    report = main.execute(personalize_config(converted), tmp_path / 'run')
+    assert set(report['mpck']) == {'before', 'online'} and len(report['people']) == 2
+    state = main.Run(personalize_config(converted), tmp_path / 'another').state
+    np.testing.assert_allclose(state.loss_means, perceptual.VGG16_MEANS)
+    assert float(state.params['self_supervised_head']['bias'][0]) > 0.1
+
+
+def test_loss_means_of_another_perceptual_network_start_anew(converted, tmp_path):
+    config = personalize_config(converted)
+    config.perceptual.kind = 'random'
+    np.testing.assert_array_equal(main.Run(config, tmp_path).state.loss_means, np.zeros(4))
+
+
+@pytest.mark.parametrize('change, message', [
+    (lambda c: (c.model.update(depth=50), c.crop.update(bgr=False)),
+     r'set --config.crop.bgr=True --config.model.depth=10 \(found False, 50\)$'),
+    (lambda c: c.data.update(name='human36m'),
+     'has 13 joints, config.data.name=human36m has 16; set it to drawn or penn_action$'),
+])
+def test_a_checkpoint_says_which_config_it_needs(converted, tmp_path, monkeypatch, change, message):
+    monkeypatch.setattr(main.perceptual, 'load', five_terms)
+    monkeypatch.setattr(main.sets, 'load', lambda *_, **__: pytest.fail('data was loaded'))
+    config = personalize_config(converted)
+    change(config)
+    with pytest.raises(ValueError, match=f'^checkpoint .*joint: .*{message}'):
+        main.Run(config, tmp_path)
 
 
 @pytest.mark.parametrize('arguments, expected', [

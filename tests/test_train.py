@@ -10,7 +10,7 @@ import pytest
 from conftest import TINY
 from ttp_jax import checkpoint, losses, perceptual, train
 from ttp_jax import model as networks
-from ttp_jax.data import clips, pairs, skeletons
+from ttp_jax.data import clips, pairs, skeletons, stream
 
 SPEC = pairs.CropSpec(size=32, cells=16)
 
@@ -24,10 +24,16 @@ def make(tx, variant='transformer'):
                        mirror=skeletons.PENN_ACTION.mirror, reconstruction_weight=0.1)
 
 
-def run(state, bank, step, steps, batch=8):
+def fit(state, people, step, steps, *, read=pairs.batches, batch=8):
+    """Trains up to `steps` on a bank, or on clips with `read=stream.batches`."""
     state = jax.tree.map(jnp.copy, state)  # steps take over the memory of the state they are given
-    for _, state, metrics in train.fit(state, bank, step=step, batch=batch, steps=steps, seed=5):
-        pass
+    batches = read(people, first=int(state.step), steps=steps, batch=batch, seed=5)
+    return train.fit(state, batches, step=step, seed=5)
+
+
+def run(state, people, step, steps, **how):
+    """The last (state, metrics)."""
+    *_, (_, state, metrics) = fit(state, people, step, steps, **how)
     return state, metrics
 
 
@@ -77,11 +83,22 @@ def test_resuming_equals_never_having_stopped(bank, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, resumed, straight)
 
 
+def test_streamed_frames_train_like_those_in_memory(tiny_clips):
+    tx = train.optimizer(learning_rate=1e-3, steps=4)
+    state, dependencies = make(tx)
+    step = train.pmap_step(**dependencies)
+    resident, metrics = run(state, clips.stack_clips(tiny_clips), step, 4)
+    half, _ = run(state, tiny_clips, step, 2, read=stream.batches)
+    streamed, streamed_metrics = run(half, tiny_clips, step, 4, read=stream.batches)
+    jax.tree.map(np.testing.assert_array_equal, (streamed, streamed_metrics), (resident, metrics))
+    assert list(fit(resident, tiny_clips, step, 4, read=stream.batches)) == []
+
+
 def test_a_few_steps_learn_both_tasks(bank):
     tx = optax.adam(5e-3)
     state, dependencies = make(tx)
     step = train.pmap_step(**dependencies)
-    history = [m for _, _, m in train.fit(state, bank, step=step, batch=8, steps=40, seed=5)]
+    history = [m for _, _, m in fit(state, bank, step, 40)]
     for name, part in (('supervised', 0.97), ('pixels', 0.9)):
         first, last = (np.mean([float(m[name]) for m in steps]) for steps in (history[:5], history[-5:]))
         assert last < part * first, name

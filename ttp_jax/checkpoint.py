@@ -4,6 +4,7 @@ Contract: a checkpoint folder holds one numbered folder per saved step, each a t
 without any device axis. Loading never guesses: every array is checked by name and shape against the
 model that asks for it, before anything is read.
 """
+import json
 import pathlib
 from typing import Any
 
@@ -50,15 +51,30 @@ class Checkpoints:
         self._manager.close()
 
 
-def load_model(path: str, like: TrainState) -> TrainState:
+def load_model(path: str, like: TrainState, *, loss_means: bool = True) -> TrainState:
     """`like` with the parameters, batch statistics and loss means of another run's checkpoint.
 
-    path: a workdir, its `checkpoints` folder, or one step's folder. The optimiser starts afresh.
-    Raises ValueError as `read` does.
+    path: a workdir, its `checkpoints` folder, or one step's folder. The optimiser starts afresh,
+    and so do loss means that are not wanted. Raises ValueError as `read` does.
     """
-    parts = ('params', 'batch_stats', 'loss_means')
+    parts = ('params', 'batch_stats') + ('loss_means',) * loss_means
     wanted = {k: v for k, v in flax.serialization.to_state_dict(like).items() if k in parts}
     return like.replace(**read(pathlib.Path(path), wanted))
+
+
+def config_beside(path: str) -> dict[str, Any]:
+    """The `config.json` of the workdir that `path` is, or is in; empty where there is none.
+
+    path: as for `load_model`. Raises ValueError when it has no checkpoint or the file is not JSON.
+    """
+    checkpoints = _newest(pathlib.Path(path).absolute()).parents[1]
+    file = checkpoints.parent / 'config.json'
+    if checkpoints.name != 'checkpoints' or not file.is_file():
+        return {}
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f'{file}: cannot be read ({_first_line(error)})') from None
 
 
 def read(folder: pathlib.Path, wanted: Any) -> Any:

@@ -4,12 +4,14 @@
 
 FROM, told apart by the names of the tensors:
   the release's joint model or baseline    -> TO is a folder for `config.checkpoint=TO`
-  torchvision's ResNet                     -> TO is a folder for `load_encoder`
+  torchvision's ResNet                     -> TO is a folder for `config.train.encoder_weights=TO`,
+                                              which takes FROM itself as well
   torchvision's VGG-16                     -> TO is an .npz for `config.perceptual.weights=TO`
   a folder of this project's               -> TO is a .pth that the release loads with strict=True
 
 Files are `.pth` or safetensors (see torch_files.py). Beside a converted checkpoint stands
-`config.json` with what its tensors say about the config: `crop.bgr` and `model.*`.
+`config.json` with what its tensors say about the config: `crop.bgr`, `model.*`, and the
+`perceptual.kind` that its loss means are of.
 
 Contract: names map from ours to theirs by one table, `MODULES`, and arrays by a pair of functions,
 `to_torch` and `from_torch`; both directions use them. Theirs are convolutions `[out, in, k, k]`,
@@ -35,6 +37,7 @@ from ttp_jax import backbone, checkpoint, partition, perceptual, torch_files
 from ttp_jax.model import PoseModel
 from ttp_jax.train import TrainState
 
+CLASSIFIER = r'fc\.(weight|bias)'  # of torchvision's ResNet
 Tensors = dict[str, np.ndarray]
 Variables = Mapping[str, Any]  # 'params' and 'batch_stats', as the model takes them
 
@@ -146,7 +149,7 @@ def from_torchvision(tensors: Tensors) -> tuple[Variables, dict[str, Any]]:
     model = PoseModel(variant='baseline', **settings)
     whole = jax.eval_shape(model.init, jax.random.key(0), image, image)
     wanted = {part: _resnet(tree) for part, tree in whole.items()}
-    return _fill(wanted, tensors, surplus=r'fc\.(weight|bias)'), settings
+    return _fill(wanted, tensors, surplus=CLASSIFIER), settings
 
 
 def vgg16(tensors: Tensors) -> Tensors:
@@ -314,16 +317,38 @@ def convert(source: str, target: str) -> str:
 
 
 def load_encoder(path: str, like: TrainState) -> TrainState:
-    """`like` with its ResNet's weights from a converted torchvision checkpoint at `path`.
+    """`like` with the ResNet of torchvision's file at `path`, or of what `convert` made of it.
 
-    Raises ValueError as `checkpoint.read` does.
+    Raises ValueError as `torch_files.read` and `checkpoint.read` do, and when the file holds
+    something else or another ResNet than the model has.
     """
     whole = {'params': like.params, 'batch_stats': like.batch_stats}
     wanted = {part: _resnet(tree) for part, tree in whole.items()}
-    read = checkpoint.read(pathlib.Path(path), wanted)
+    read = checkpoint.read if pathlib.Path(path).is_dir() else _read_encoder
+    found = jax.tree.map(jnp.asarray, read(pathlib.Path(path), wanted))
     return like.replace(**{
-        part: {**tree, 'encoder': {**tree['encoder'], **read[part]['encoder']}}
+        part: {**tree, 'encoder': {**tree['encoder'], **found[part]['encoder']}}
         for part, tree in whole.items()})
+
+
+def _read_encoder(path: pathlib.Path, wanted: Variables) -> Variables:
+    """The ResNet `wanted` from torchvision's file."""
+    tensors = torch_files.read(path)
+    try:
+        _check_resnet(infer(tensors) if _is_resnet(tensors) else {}, infer(to_release(wanted)))
+        return _fill(wanted, tensors, surplus=CLASSIFIER)
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from None
+
+
+def _check_resnet(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raises ValueError that says what to set, where the settings are not of the same ResNet."""
+    if not found:
+        raise ValueError("a foreign state dict, not torchvision's ResNet")
+    if any(found[name] != wanted[name] for name in ('depth', 'width')):
+        theirs, ours = (f'ResNet-{s["depth"]} of width {s["width"]}' for s in (found, wanted))
+        raise ValueError(f'a {theirs}, but the encoder is a {ours}; set --config.model.depth='
+                         f'{found["depth"]} --config.model.width={found["width"]}')
 
 
 def _import(tensors: Tensors, target: pathlib.Path) -> str:
@@ -334,17 +359,24 @@ def _import(tensors: Tensors, target: pathlib.Path) -> str:
         return f"{target}: VGG-16, for config.perceptual.kind='vgg16' and config.perceptual.weights"
     if _any(tensors, r'pose_net\.|deconv_layers\.|final_layer\.'):
         variables, settings = from_release(tensors)
-        _save(target, variables, settings, bgr=True, batches=_batches(tensors),
+        config = {'crop': {'bgr': True}, 'model': settings, 'perceptual': {'kind': 'vgg16'}}
+        _save(target, variables, config, batches=_batches(tensors),
               loss_means=np.float32(perceptual.VGG16_MEANS))
         return (f'{target}: {settings["variant"]}, ResNet-{settings["depth"]}, '
                 f'{settings["joints"]} joints, {settings["keypoints"]} keypoints, for '
                 f'config.checkpoint; {target / "config.json"} says the config that it needs')
-    if _any(tensors, r'layer\d\.\d+\.conv1\.'):
+    if _is_resnet(tensors):
         variables, settings = from_torchvision(tensors)
-        _save(target, variables, settings, bgr=False, batches=_batches(tensors), loss_means=())
-        return f'{target}: ResNet-{settings["depth"]}, an initial encoder; it sees RGB'
+        config = {'crop': {'bgr': False}, 'model': settings}
+        _save(target, variables, config, batches=_batches(tensors), loss_means=())
+        return (f'{target}: ResNet-{settings["depth"]}, an initial encoder, for '
+                'config.train.encoder_weights; it sees RGB')
     raise ValueError("a foreign state dict, neither the release's nor torchvision's ResNet or "
                      f'VGG-16: {len(tensors)} tensors such as {next(iter(tensors))}')
+
+
+def _is_resnet(names: Mapping[str, Any]) -> bool:
+    return _any(names, r'layer\d\.\d+\.conv1\.')
 
 
 def _any(names: Mapping[str, Any], pattern: str) -> bool:
@@ -383,8 +415,8 @@ def _open(workdir: pathlib.Path) -> tuple[Any, int, dict]:
             json.loads(config.read_text()) if config.is_file() else {})
 
 
-def _save(target: pathlib.Path, variables: Variables, settings: dict[str, Any], *, bgr: bool,
-          batches: int, loss_means: Any) -> None:
+def _save(target: pathlib.Path, variables: Variables, config: dict[str, Any], *, batches: int,
+          loss_means: Any) -> None:
     """A workdir with one checkpoint and the part of a config that goes with it."""
     params, batch_stats = variables['params'], variables['batch_stats']
     state = TrainState(np.int32(batches), params, batch_stats, (), loss_means)
@@ -392,7 +424,6 @@ def _save(target: pathlib.Path, variables: Variables, settings: dict[str, Any], 
         with contextlib.closing(checkpoint.Checkpoints(part / 'checkpoints')) as checkpoints:
             checkpoints.save(state)
             checkpoints.wait()
-        config = {'crop': {'bgr': bgr}, 'model': settings}
         (part / 'config.json').write_text(json.dumps(config, indent=2) + '\n')
 
 

@@ -16,17 +16,18 @@ import pathlib
 import subprocess
 import sys
 import time
+from typing import Any, Iterator, Mapping
 
 import jax
 import numpy as np
-import optax
 import tensorboardX
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from ttp_jax import (checkpoint, partition, perceptual, personalize, progress, report, train, views)
+from ttp_jax import (checkpoint, convert, partition, perceptual, personalize, progress, report,
+                     train, views)
 from ttp_jax import model as networks
-from ttp_jax.data import clips, pairs, sets
+from ttp_jax.data import clips, pairs, sets, stream
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'What to run, e.g. configs/joint.py',
                                          lock_config=True)
@@ -41,39 +42,78 @@ class Run:
 
     def __init__(self, config: ConfigDict, workdir: pathlib.Path):
         self.config, self.workdir, self.seconds = config, workdir, {}
-        with self.phase('data'):
-            self.data = sets.load(seed=config.seed, **config.data)
-            self.bank = clips.stack_clips(self.data.train)
-            self.people = [clips.decoded(clip) for clip in self.data.test]
+        self.check_schedules()
+        sets.check(**config.data)
+        skeleton, subtract_one = sets.labels(config.data.name)
         self.perceptual = perceptual.load(config.perceptual.kind, seed=config.perceptual.seed,
                                           weights=config.perceptual.weights or None)
-        self.model = networks.PoseModel(joints=len(self.data.skeleton.joints), **config.model)
+        self.model = networks.PoseModel(joints=len(skeleton.joints), **config.model)
         self.spec = pairs.CropSpec(config.crop.size, self.model.cells(config.crop.size),
-                                   bgr=config.crop.bgr, subtract_one=self.data.subtract_one,
+                                   bgr=config.crop.bgr, subtract_one=subtract_one,
                                    sigma=config.model.sigma)
         self.tx = train.optimizer(learning_rate=config.train.learning_rate,
                                   steps=config.train.steps, drops=tuple(config.train.drops))
         self.checkpoints = checkpoint.Checkpoints(workdir / 'checkpoints')
         self.state = self.first_state()
-        self.check_personalization()
+        split(self)  # raises for frozen patterns that match nothing
+        with self.phase('data'):
+            self.load_data()
+
+    def load_data(self) -> None:
+        """Both splits: in memory if they fit, else with frames that are decoded when used."""
+        config = self.config.data
+        self.data = sets.load(seed=self.config.seed, **config)
+        train_fits, test_fits = (clips.fit_in(people, gib=config.resident_gib)
+                                 for people in (self.data.train, self.data.test))
+        self.bank = clips.stack_clips(self.data.train) if train_fits else None
+        self.people = self.data.test
+        if test_fits:
+            self.people = [clips.decoded(clip) for clip in self.people]
+
+    def batches(self, first: int) -> Iterator[pairs.Pairs]:
+        """The batches of the steps from `first` on, the same whether in memory or not."""
+        config = self.config.train
+        which = dict(first=first, steps=config.steps, batch=config.batch, seed=self.config.seed)
+        if self.bank is None:
+            return stream.batches(self.data.train, workers=self.config.data.workers, **which)
+        return pairs.batches(self.bank, **which)
 
     def first_state(self) -> train.TrainState:
-        """A fresh state, or this workdir's newest, or another run's parameters."""
-        state = train.create_state(jax.random.key(self.config.seed), model=self.model, tx=self.tx,
-                                   perceptual=self.perceptual, size=self.spec.size)
+        """This workdir's newest state; or a fresh one, maybe with weights from elsewhere."""
+        path, encoder = self.config.checkpoint, self.config.train.encoder_weights
         if self.checkpoints.latest() is not None:
-            return self.checkpoints.restore(state)
-        if self.config.checkpoint:
-            return checkpoint.load_model(self.config.checkpoint, state)
-        return state
+            return self.checkpoints.restore(self.fresh_state())
+        if path and encoder:
+            raise ValueError('config.checkpoint and config.train.encoder_weights are both set, '
+                             'expected one: a checkpoint has an encoder already')
+        if path:
+            return self.load_checkpoint(path)
+        return convert.load_encoder(encoder, self.fresh_state()) if encoder else self.fresh_state()
 
-    def check_personalization(self) -> None:
+    def fresh_state(self) -> train.TrainState:
+        return train.create_state(jax.random.key(self.config.seed), model=self.model, tx=self.tx,
+                                  perceptual=self.perceptual, size=self.spec.size)
+
+    def load_checkpoint(self, path: str) -> train.TrainState:
+        """A fresh state with what another run's checkpoint holds, if that is of the same model."""
+        mine, theirs = flat(self.config.to_dict()), flat(checkpoint.config_beside(path))
+        check_same_model(path, theirs, mine)
+        # Loss means say how large one network's terms are; another's have to be found anew.
+        kind = mine['perceptual.kind']
+        return checkpoint.load_model(path, self.fresh_state(),
+                                     loss_means=theirs.get('perceptual.kind', kind) == kind)
+
+    def check_schedules(self) -> None:
         """Raises now what would otherwise be raised after training."""
-        for name in self.config.personalize.schedules:
+        schedules, variant = self.config.personalize.schedules, self.config.model.variant
+        if schedules and variant == 'baseline':
+            raise ValueError(f'config.personalize.schedules is {schedules}, but model.variant '
+                             "'baseline' has no task to learn from without labels; set "
+                             "--config.personalize.schedules='()'")
+        for name in schedules:
             if name not in personalize.SCHEDULES:
                 raise ValueError(f'config.personalize.schedules: no schedule {name!r}; '
                                  f'known: {", ".join(personalize.SCHEDULES)}')
-        split(self)
 
     @contextlib.contextmanager
     def phase(self, name: str):
@@ -93,8 +133,8 @@ def train_phase(run: Run) -> None:
     log = metrics_log(run.workdir)
     first = int(run.state.step)
     with log, progress.bar('train', total=config.steps, initial=first) as bar:
-        for index, state, metrics in train.fit(run.state, run.bank, step=step, batch=config.batch,
-                                               steps=config.steps, seed=run.config.seed):
+        for index, state, metrics in train.fit(run.state, run.batches(first), step=step,
+                                               seed=run.config.seed):
             run.state = state
             if index % config.log_every == 0 or index in (1, config.steps):
                 values = {name: float(value) for name, value in metrics.items()}
@@ -159,7 +199,9 @@ def runner(run: Run, schedule: str) -> personalize.Runner:
     """The compiled pieces of personalization for one schedule."""
     config = run.config.personalize
     return personalize.make_runner(
-        model=run.model, perceptual=run.perceptual, tx=optax.adam(config.learning_rate),
+        model=run.model, perceptual=run.perceptual, tx=personalize.optimizer(
+            learning_rate=config.learning_rate, image_learning_rate=config.image_learning_rate,
+            images_first=config.images_first),
         spec=run.spec, schedule=schedule, batch=config.batch, epochs=config.epochs,
         augment=run.config.train.augment.to_dict(), lowering=config.lowering)
 
@@ -216,17 +258,40 @@ def execute(config: ConfigDict, workdir: pathlib.Path) -> dict:
     return result
 
 
+# How frames come into memory; no result depends on it, so a resumed run may do it in another way.
+READING = ('data.resident_gib', 'data.workers')
+
+
 def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
     """Makes the folder; raises ValueError where a run of another config has begun in it."""
     workdir.mkdir(parents=True, exist_ok=True)
     path, mine = workdir / 'config.json', json.loads(config.to_json())
     if path.is_file():
         theirs = json.loads(path.read_text())
-        for name in sorted({*flat(mine), *flat(theirs)}):
+        for name in sorted({*flat(mine), *flat(theirs)}.difference(READING)):
             if flat(mine).get(name) != flat(theirs).get(name):
                 raise ValueError(
                     f'{path}: config.{name} is {flat(theirs).get(name)!r} there and '
                     f'{flat(mine).get(name)!r} now; choose another --workdir')
+
+
+def check_same_model(path: str, theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
+    """Raises ValueError where a checkpoint's config is of another model, saying what to set.
+
+    theirs, mine: as `flat` gives them. Dropout may differ: it is of training, not of the model.
+    """
+    joints = {name: len(sets.labels(name)[0].joints) for name in sets.LOADERS}
+    name = mine['data.name']
+    if (found := theirs.get('model.joints', joints[name])) != joints[name]:
+        fitting = ' or '.join(n for n in joints if joints[n] == found) or 'another'
+        raise ValueError(f'checkpoint {path}: its model has {found} joints, config.data.name='
+                         f'{name} has {joints[name]}; set it to {fitting}')
+    of_model = [n for n in mine if n.startswith('model.') or n == 'crop.bgr']
+    other = [n for n in of_model if theirs.get(n, mine[n]) != mine[n] and n != 'model.dropout']
+    if other:
+        raise ValueError(f'checkpoint {path}: its model is not the one of this config; set '
+                         + ' '.join(f'--config.{n}={theirs[n]}' for n in other)
+                         + f' (found {", ".join(str(mine[n]) for n in other)})')
 
 
 def flat(tree: dict, prefix: str = '') -> dict:

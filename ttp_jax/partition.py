@@ -23,6 +23,8 @@ FROZEN = {
     'baseline': (NORMS, 'supervised_head/.*'),
 }
 
+IMAGE_NETWORKS = r'(appearance_encoder|pose_encoder|renderer)/.*'  # they draw; the rest sees
+
 
 def flatten(tree: Mapping[str, Any]) -> Flat:
     """A nested tree as a flat dict from slash-separated path to leaf."""

@@ -11,6 +11,7 @@ from: `schedule(t, rng, *, length, batch, augment) -> Draw`.
 """
 import functools
 import math
+import re
 import zlib
 from typing import Callable, Collection, Iterator, Mapping, NamedTuple, Sequence
 
@@ -164,6 +165,24 @@ def adapt_frames(state: PersonState, frozen, batch_stats, person: Person, rng: j
 
     state, (loss, predictions) = lax.scan(frame, state, frames)
     return state, loss, predictions
+
+
+def optimizer(*, learning_rate: float, image_learning_rate: float | None = None, images_first: int = 0
+              ) -> optax.GradientTransformation:
+    """Adam for the inner loop; with `learning_rate` alone, the paper's (section 3.2).
+
+    image_learning_rate: of the image networks (both image encoders and the renderer), where it is
+    another one. images_first: steps in which they learn alone. Networks that cannot draw this person
+    yet have nothing true to say about where the keypoints should be.
+    """
+    if image_learning_rate in (None, learning_rate) and not images_first:
+        return optax.adam(learning_rate)
+    seeing = optax.join_schedules([optax.constant_schedule(0.0),
+                                   optax.constant_schedule(learning_rate)], [images_first])
+    parts = {'draw': optax.adam(image_learning_rate or learning_rate), 'see': optax.adam(seeing)}
+    return optax.multi_transform(parts, lambda trainable: {
+        path: 'draw' if re.fullmatch(partition.IMAGE_NETWORKS, path) else 'see'
+        for path in trainable})
 
 
 def fresh_state(trainable: partition.Flat, loss_means: jax.Array, *,

@@ -5,7 +5,7 @@ Contract: `train_step` is a pure function of a `TrainState` and a batch of pairs
 arrays only and has no device axis: pmap broadcasts it and returns one copy, so it saves as it is.
 """
 import functools
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterable, Iterator
 
 import flax.struct
 import jax
@@ -17,7 +17,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ttp_jax import geometry, losses
 from ttp_jax.data import pairs
-from ttp_jax.data.clips import FrameBank
 from ttp_jax.model import PoseModel
 from ttp_jax.perceptual import Perceptual
 
@@ -149,18 +148,17 @@ def _split(batch, *, devices: int):
     return jax.tree.map(one, batch)
 
 
-def fit(state: TrainState, bank: FrameBank, *, step: Callable, batch: int, steps: int, seed: int
+def fit(state: TrainState, batches: Iterable[pairs.Pairs], *, step: Callable, seed: int
         ) -> Iterator[tuple[int, TrainState, Metrics]]:
-    """Trains from the state's own step up to `steps`, yielding (step, state, metrics) after each.
+    """Trains on one batch after another, yielding (step, state, metrics) after each.
 
-    What a step sees depends on its number and the seed alone, so a run that was stopped and
-    resumed equals one that was not.
+    batches: those of the steps from the state's own on, of `pairs.batches` or `stream.batches`.
+    What a step sees and draws depends on its number and the seed alone, so a run that was stopped
+    and resumed equals one that was not.
     """
     root = jax.random.key(seed)
-    resident = jax.device_put(bank._replace(clip_start=(), clip_length=()))
-    for index in range(int(state.step), steps):
-        target, source = pairs.draw_indices(bank, step=index, batch=batch, seed=seed)
+    for index, batch in enumerate(batches, start=int(state.step)):
         augment_rng, step_rng = jax.random.split(jax.random.fold_in(root, index))
-        keys = jax.random.split(augment_rng, batch)
-        state, metrics = step(state, pairs.take(resident, target, source), keys, step_rng)
+        keys = jax.random.split(augment_rng, len(batch.size))
+        state, metrics = step(state, batch, keys, step_rng)
         yield index + 1, state, metrics

@@ -6,7 +6,7 @@ ends on its last pixel.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +51,12 @@ def validate(clip: Clip) -> Clip:
     Of the frames only the first is decoded. A clip needs two frames: its source frame must be able
     to differ from its target. Boxes of one pixel (x1 = x2) are valid: Penn Action has some.
     """
+    _checked_first_frame(clip)
+    return clip
+
+
+def _checked_first_frame(clip: Clip) -> np.ndarray:
+    """Frame 0 of a valid clip; raises as `validate` does."""
     count = len(clip.frames)
     if count < 2:
         raise ValueError(f'clip {clip.id}: found {count} frame(s), expected at least 2')
@@ -61,8 +67,7 @@ def validate(clip: Clip) -> Clip:
     if not np.isin(clip.visibility, (0, 1)).all():
         raise ValueError(f'clip {clip.id}: visibility holds values other than 0 and 1')
     _check_boxes(clip)
-    _frame(clip, 0)
-    return clip
+    return _frame(clip, 0)
 
 
 def _check_array(clip: Clip, name: str, shape: tuple[int | str, ...]) -> None:
@@ -100,21 +105,31 @@ def stack_clip(clip: Clip) -> np.ndarray:
     Raises:
       ValueError: naming the first frame that differs in size from frame 0.
     """
-    stacked = np.empty((len(clip.frames), *_frame(clip, 0).shape), np.uint8)
-    for index in range(len(stacked)):
+    return _stacked(clip, _frame(clip, 0))
+
+
+def _stacked(clip: Clip, first: np.ndarray) -> np.ndarray:
+    stacked = np.empty((len(clip.frames), *first.shape), np.uint8)
+    _decode_into(stacked, clip, first)
+    return stacked
+
+
+def _decode_into(room: np.ndarray, clip: Clip, first: np.ndarray) -> None:
+    """Fills `room` `[frames, height, width, 3]` with a clip, whose frame 0 is decoded already."""
+    room[0] = first
+    for index in range(1, len(room)):
         frame = _frame(clip, index)
-        if frame.shape != stacked.shape[1:]:
+        if frame.shape != first.shape:
             raise ValueError(
                 f'clip {clip.id}: frame {index} has shape {frame.shape}, expected that of frame 0,'
-                f' {stacked.shape[1:]}'
+                f' {first.shape}'
             )
-        stacked[index] = frame
-    return stacked
+        room[index] = frame
 
 
 def decoded(clip: Clip) -> Clip:
     """The clip with its frames in memory, every one of them checked."""
-    return dataclasses.replace(validate(clip), frames=stack_clip(clip))
+    return dataclasses.replace(clip, frames=_stacked(clip, _checked_first_frame(clip)))
 
 
 def largest_frame(clips: Sequence[Clip]) -> tuple[int, int]:
@@ -124,19 +139,31 @@ def largest_frame(clips: Sequence[Clip]) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def stack_clips(clips: Sequence[Clip]) -> FrameBank:
-    """Joins clips into one bank, decoding all their frames.
+def fit_in(clips: Sequence[Clip], *, gib: float) -> bool:
+    """Whether all frames of all clips, padded to one size, take at most `gib` GiB.
+
+    Decodes the first frame of each clip and checks all that can be known from it.
 
     Raises:
       ValueError: there are no clips, a clip is not valid (`validate`), or the clips disagree on the
         number of joints.
     """
-    if not clips:
-        raise ValueError('no clips to stack, expected at least one')
-    _check_same_joints([validate(clip) for clip in clips])
+    sizes = [first.shape[:2] for first in _checked_first_frames(clips)]
+    height, width = map(int, np.max(sizes, axis=0))
+    return 3 * height * width * sum(len(clip.frames) for clip in clips) <= gib * 2**30
+
+
+def stack_clips(clips: Sequence[Clip]) -> FrameBank:
+    """Joins clips into one bank, decoding all their frames, each once.
+
+    Raises:
+      ValueError: as `fit_in` does, and for a frame that does not decode or that differs in size
+        from its clip's first.
+    """
+    firsts = list(_checked_first_frames(clips))
     lengths = np.array([len(clip.frames) for clip in clips])
     starts = np.cumsum(lengths) - lengths
-    frames, sizes = _pad_frames(clips, starts, lengths.sum())
+    frames, sizes = _pad_frames(clips, firsts, starts, lengths.sum())
     return FrameBank(
         frames=frames,
         sizes=np.repeat(sizes, lengths, axis=0),
@@ -148,23 +175,30 @@ def stack_clips(clips: Sequence[Clip]) -> FrameBank:
     )
 
 
-def _check_same_joints(clips: Sequence[Clip]) -> None:
-    expected = clips[0].joints.shape[1]
+def _checked_first_frames(clips: Sequence[Clip]) -> Iterator[np.ndarray]:
+    if not clips:
+        raise ValueError('no clips to stack, expected at least one')
     for clip in clips:
-        if clip.joints.shape[1] != expected:
-            raise ValueError(
-                f'clip {clip.id}: has {clip.joints.shape[1]} joints, expected the {expected} of'
-                f' clip {clips[0].id}'
-            )
+        first = _checked_first_frame(clip)
+        _check_same_joints(clip, clips[0])
+        yield first
+
+
+def _check_same_joints(clip: Clip, other: Clip) -> None:
+    found, expected = clip.joints.shape[1], other.joints.shape[1]
+    if found != expected:
+        raise ValueError(
+            f'clip {clip.id}: has {found} joints, expected the {expected} of clip {other.id}'
+        )
 
 
 def _pad_frames(
-    clips: Sequence[Clip], starts: np.ndarray, total: int
+    clips: Sequence[Clip], firsts: Sequence[np.ndarray], starts: np.ndarray, total: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Frames `[total, height, width, 3]`, and each clip's `(height, width)`, `[clips, 2]`."""
-    sizes = np.array([clip.frames[0].shape[:2] for clip in clips], np.int32)
+    sizes = np.array([first.shape[:2] for first in firsts], np.int32)
     frames = np.zeros((total, *sizes.max(axis=0), 3), np.uint8)
-    # One clip at a time: a bank may take most of the memory there is.
-    for clip, start, (height, width) in zip(clips, starts, sizes, strict=True):
-        frames[start : start + len(clip.frames), :height, :width] = stack_clip(clip)
+    # In place: a bank may take most of the memory there is.
+    for clip, first, start, (height, width) in zip(clips, firsts, starts, sizes, strict=True):
+        _decode_into(frames[start : start + len(clip.frames), :height, :width], clip, first)
     return frames, sizes

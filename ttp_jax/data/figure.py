@@ -145,7 +145,7 @@ def _shirt(rng: np.random.Generator, colours: _Colours) -> tuple[Cloth, Cloth]:
 
 def _sleeve(rng: np.random.Generator, colours: _Colours) -> tuple[Cloth, Cloth]:
     """Upper arm and forearm: sleeveless, in short sleeves or in long ones."""
-    cloth = colours.shirt if rng.random() < 0.75 else colours.trim
+    cloth = colours.shirt if rng.random() < 0.4 else colours.trim
     trim = colours.trim if cloth == colours.shirt else colours.shirt
     pattern, bare = any_pattern(rng, cells=4), Cloth(colours.skin)
     length, end = rng.choice(['none', 'short', 'long'], p=[0.15, 0.45, 0.4]), rng.uniform(0.45, 0.8)
@@ -256,20 +256,20 @@ def _parts(figure: Figure) -> list[tuple[float, Callable[[Figure], None]]]:
 
 def _paint_upper_arm(figure: Figure, *, side: int) -> None:
     start, end = figure.joints[[SHOULDERS[side], ELBOWS[side]]]
-    figure.limb(start, end, (0.135, 0.1), figure.look.upper_arm)
+    figure.limb(start, end, (0.18, 0.15), figure.look.upper_arm)
 
 
 def _paint_forearm(figure: Figure, *, side: int) -> None:
     """Hand first: the cuff covers the wrist."""
     start, end = figure.joints[[ELBOWS[side], WRISTS[side]]]
     fingers = end + 0.2 * figure.unit * figure.towards(ELBOWS[side], WRISTS[side])
-    figure.limb(end, fingers, (0.075, 0.085), Cloth(figure.look.hands))
-    figure.limb(start, end, (0.1, 0.072), figure.look.forearms[side])
+    figure.limb(end, fingers, (0.12, 0.13), Cloth(figure.look.hands))
+    figure.limb(start, end, (0.15, 0.12), figure.look.forearms[side])
 
 
 def _paint_thigh(figure: Figure, *, side: int) -> None:
     start, end = figure.joints[[HIPS[side], KNEES[side]]]
-    figure.limb(start, end, (0.2, 0.14), figure.look.thigh)
+    figure.limb(start, end, (0.24, 0.19), figure.look.thigh)
 
 
 def _paint_shin(figure: Figure, *, side: int) -> None:
@@ -281,9 +281,9 @@ def _paint_shin(figure: Figure, *, side: int) -> None:
     toes = (0.3 * figure.heading + outward) * ahead + (0.1 + 0.07 * max(figure.facing, 0)) * down
     heel = 0.05 * down - 0.06 * figure.heading * ahead
     figure.limb(
-        end + figure.unit * heel, end + figure.unit * toes, (0.1, 0.085), Cloth(figure.look.shoes)
+        end + figure.unit * heel, end + figure.unit * toes, (0.14, 0.12), Cloth(figure.look.shoes)
     )
-    figure.limb(start, end, (0.14, 0.09), figure.look.shin)
+    figure.limb(start, end, (0.19, 0.14), figure.look.shin)
 
 
 # One side of the trunk from neck to crotch, (u, t) as in `_trunk_surface`.
@@ -358,7 +358,7 @@ def _paint_head(figure: Figure) -> None:
     figure.limb(neck, head, (0.13, 0.11), Cloth(look.skin))
     right = perpendicular(head, neck)
     up = np.array([right[1], -right[0]])
-    wide, tall = 0.245 * unit * right, 0.31 * unit * up
+    wide, tall = 0.28 * unit * right, 0.34 * unit * up
 
     def oval(
         x, y, half_width, half_height

@@ -6,7 +6,7 @@ that only the pose differs between them. Frames travel as uint8 and are cropped,
 flipped and normalised on the device, once per sample. One pair has no leading axis; vmap lifts.
 """
 import functools
-from typing import NamedTuple
+from typing import Iterator, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -72,6 +72,13 @@ def draw_indices(bank: FrameBank, *, step: int, batch: int, seed: int) -> tuple[
 @functools.lru_cache(maxsize=2)
 def _order(seed: int, epoch: int, total: int) -> np.ndarray:
     return np.random.default_rng([seed, 0, epoch]).permutation(total)
+
+
+def batches(bank: FrameBank, *, first: int, steps: int, batch: int, seed: int) -> Iterator[Pairs]:
+    """The batches of the steps from `first` to before `steps`, from frames kept on the device."""
+    resident = jax.device_put(bank._replace(clip_start=(), clip_length=()))
+    for step in range(first, steps):
+        yield take(resident, *draw_indices(bank, step=step, batch=batch, seed=seed))
 
 
 def crop(frame: jax.Array, affine: jax.Array, *, spec: CropSpec, valid: jax.Array) -> jax.Array:

@@ -1,5 +1,6 @@
 """The data sets by name: training clips, test clips and the joints they are labelled with."""
 import functools
+import pathlib
 from typing import NamedTuple, Sequence
 
 from ttp_jax.data import (bbc_pose, clips, human36m, penn_action, prepared as records, skeletons,
@@ -41,9 +42,7 @@ def recorded(name: str, *, root: str, train_people: int, test_people: int, prepa
 
     At most so many clips of each split (0: all of them).
     """
-    if not root and not prepared:
-        raise ValueError(f"config.data.root is not set, expected the folder of {name}'s data, or "
-                         'config.data.prepared: what ttp_jax.data.prepare made of it')
+    _check_folder(name, prepared or root)
     read, skeleton, subtract_one = RECORDED[name]
     if prepared:
         read = functools.partial(records.clips, name)
@@ -52,11 +51,36 @@ def recorded(name: str, *, root: str, train_people: int, test_people: int, prepa
     return DataSet(train, test, skeleton, subtract_one)
 
 
+def _check_folder(name: str, folder: str) -> None:
+    if not folder:
+        raise ValueError(f"config.data.root is not set, expected the folder of {name}'s data, or "
+                         'config.data.prepared: what ttp_jax.data.prepare made of it')
+    if not pathlib.Path(folder).is_dir():
+        raise ValueError(f"{folder}: no such folder, expected {name}'s data")
+
+
 LOADERS = {'drawn': drawn} | {name: functools.partial(recorded, name) for name in RECORDED}
 
 
 def load(name: str, **options) -> DataSet:
     """The data set `name` with its options. Raises ValueError for an unknown name or bad data."""
+    _check_name(name)
+    return LOADERS[name](**options)
+
+
+def check(name: str, *, root: str, prepared: str, **_) -> None:
+    """Raises at once what `load` would raise for an unknown name or a missing folder."""
+    _check_name(name)
+    if name in RECORDED:
+        _check_folder(name, prepared or root)
+
+
+def labels(name: str) -> tuple[skeletons.Skeleton, bool]:
+    """(joints, box convention) of the data set `name`. Raises ValueError for an unknown name."""
+    _check_name(name)
+    return RECORDED[name][1:] if name in RECORDED else (skeletons.PENN_ACTION, True)
+
+
+def _check_name(name: str) -> None:
     if name not in LOADERS:
         raise ValueError(f'config.data.name: no data set {name!r}; known: {", ".join(LOADERS)}')
-    return LOADERS[name](**options)

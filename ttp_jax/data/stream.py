@@ -1,9 +1,9 @@
 """Training pairs read by Grain while training runs, for data sets that memory does not hold.
 
-Contract: the batch of step i is the one that `pairs.take` gives with every frame in memory and the
-indices of `pairs.draw_indices`: a function of the clips, the step and the seed alone. Frames are
-decoded in threads or in worker processes, ahead of the step that needs them, and arrive on the host
-as numpy arrays, uint8, zero-padded on the right and below to one size.
+Contract: the batch of step i is the one that `pairs.batches` gives with every frame in memory: a
+function of the clips, the step and the seed alone. Frames are decoded in threads or in worker
+processes, ahead of the step that needs them, and arrive on the host as numpy arrays, uint8,
+zero-padded on the right and below to one size.
 """
 
 import dataclasses
@@ -35,9 +35,9 @@ class PairReader:
         starts = np.cumsum(lengths) - lengths
         labels = FrameBank(
             frames=None, sizes=None,
-            boxes=np.concatenate([clip.boxes for clip in clips]),
-            joints=np.concatenate([clip.joints for clip in clips]),
-            visibility=np.concatenate([clip.visibility for clip in clips]),
+            boxes=np.concatenate([clip.boxes for clip in clips], dtype=np.float32),
+            joints=np.concatenate([clip.joints for clip in clips], dtype=np.float32),
+            visibility=np.concatenate([clip.visibility for clip in clips], dtype=np.float32),
             clip_start=np.repeat(starts, lengths), clip_length=np.repeat(lengths, lengths))
         return cls(clips, batch, seed, largest_frame(clips), labels,
                    np.repeat(np.arange(len(clips)), lengths))
@@ -84,6 +84,8 @@ def batches(clips: Sequence[Clip], *, first: int, steps: int, batch: int, seed: 
     Raises:
       ValueError: while iterating, for a frame that does not decode, naming it.
     """
+    if first >= steps:
+        return iter(())
     reader = PairReader.of(clips, batch=batch, seed=seed)
     options = grain.ReadOptions(num_threads=1 if workers else ahead, prefetch_buffer_size=ahead)
     data = grain.MapDataset.range(first, steps).map(reader).to_iter_dataset(options)
@@ -91,5 +93,5 @@ def batches(clips: Sequence[Clip], *, first: int, steps: int, batch: int, seed: 
         if not flags.FLAGS.is_parsed():  # Grain's workers have some, and insist
             flags.FLAGS.mark_as_parsed()
         data = data.mp_prefetch(grain.multiprocessing.MultiprocessingOptions(
-            num_workers=workers, per_worker_buffer_size=ahead))
+            num_workers=min(workers, steps - first), per_worker_buffer_size=ahead))
     return iter(data)
