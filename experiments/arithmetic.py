@@ -1,0 +1,153 @@
+"""How much arithmetic, and how much memory, one person's step takes: what throughput.py divides by.
+
+Contract: FLOPs are two per multiplication, counted by formula from each layer's shape, for one
+image `[1, S, S, 3]`; padding counts as pixels. Where the model multiplies less than the direct
+convolution would (`layers.convolve_separable`), its own count is taken. Norms, activations and
+optimisers are left out. XLA's cost analysis is there to check the formula against.
+"""
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, Callable, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ttp_jax import layers, partition, perceptual, personalize
+from ttp_jax.model import PoseModel
+
+
+class Problem(NamedTuple):
+    """A model and its variables, the perceptual network and its kind, side of crops, batch."""
+    model: PoseModel
+    variables: dict[str, Any]
+    network: perceptual.Perceptual
+    kind: str
+    size: int
+    batch: int
+
+    def split(self) -> tuple[partition.Flat, partition.Flat]:
+        """(trainable, frozen) as the paper has it."""
+        return partition.split(self.variables['params'],
+                               frozen=partition.FROZEN[self.model.variant])
+
+
+# --- FLOPs by formula ------------------------------------------------------------------------
+
+FIRST = ('encoder/resnet/conv1', 'appearance_encoder/conv1_0')  # they see images
+PREDICTING = ('encoder', 'self_supervised_head', 'affinity_transformer')
+
+
+def flops_by_formula(problem: Problem) -> dict[str, int]:
+    """FLOPs of a person's 'step', of one 'online' frame (the step and the prediction), and of one
+    image of 'joint' training.
+
+    A trained layer costs three passes: forward, its weights' gradient and its input's. The first
+    layers of networks that see images have no gradient to pass on. Of the perceptual network, which
+    is frozen, there are the target's and the image's pass forward and one back to the image.
+    """
+    forward = layer_flops(problem.model, problem.size)
+    frozen = {name for name in forward if name.startswith('affinity_transformer')}
+    trained = sum((2 if name in FIRST else 3) * forward[name] for name in forward.keys() - frozen)
+    image = trained + 3 * perceptual_flops(problem.kind, problem.size)
+    predict = sum(flops for name, flops in forward.items() if name.startswith(PREDICTING))
+    return {'step': problem.batch * image, 'online': problem.batch * image + predict,
+            'joint': image + 3 * sum(forward[name] for name in frozen)}
+
+
+def layer_flops(model: PoseModel, size: int) -> dict[str, int]:
+    """Each layer's FLOPs for one image, forward, by its path in the model."""
+    image, counts = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32), {}
+
+    def intercept(layer, inputs, keywords, context):
+        output = layer(*inputs, **keywords)
+        if context.method_name == '__call__':
+            if flops := module_flops(context.module, inputs, output):
+                counts['/'.join(context.module.path)] = flops
+        return output
+
+    with nn.intercept_methods(intercept):
+        jax.eval_shape(model.init, jax.random.key(0), image, image)
+    mixing = 2 * model.cells(size)**2 * model.keypoints * model.joints
+    return {**counts, 'affinity_transformer/heatmaps': mixing}
+
+
+def module_flops(module, inputs, output) -> int:
+    """2 x multiplications of one layer; 0 of what is not a layer."""
+    x = inputs[0] if inputs else None
+    if isinstance(module, layers.Conv) and isinstance(x, layers.SeparableMaps):
+        (_, height, channels), width = x.rows.shape, x.columns.shape[1]
+        columns_then_rows = width * module.kernel * (module.kernel + height)
+        return 2 * columns_then_rows * channels * module.features
+    if isinstance(module, layers.Conv):
+        return 2 * output.size * module.kernel**2 * x.shape[-1]
+    if isinstance(module, layers.ConvTranspose):
+        return 2 * x.size * module.kernel**2 * module.features
+    if isinstance(module, (nn.Dense, nn.DenseGeneral)):
+        axes = getattr(module, 'axis', -1)
+        return 2 * output.size * math.prod(x.shape[a] for a in np.atleast_1d(axes))
+    if isinstance(module, nn.MultiHeadDotProductAttention):
+        return 4 * x.size * inputs[-1].shape[1]
+    return 0
+
+
+def perceptual_flops(kind: str, size: int) -> int:
+    """FLOPs of the perceptual network for one image, forward."""
+    total, channels = 0, 3
+    if kind == 'random':
+        stages = [(size >> i, features) for i, features in enumerate(perceptual.RANDOM_STAGES)]
+    else:
+        stages = [(size >> sum(pooled <= i for pooled in perceptual.VGG16_POOLED), features)
+                  for i, features in sorted(perceptual.VGG16_CHANNELS.items())]
+    for side, features in stages:
+        total += 2 * side**2 * 9 * channels * features
+        channels = features
+    return total
+
+
+# --- what XLA says, and memory ---------------------------------------------------------------
+
+def adaptation(problem: Problem, lowering: str) -> tuple[Callable, tuple]:
+    """The loss that a person's step differentiates, and its arguments; crops as shapes."""
+    trainable, frozen = problem.split()
+    crops = jax.ShapeDtypeStruct((problem.batch, problem.size, problem.size, 3), jnp.float32)
+    objective = functools.partial(personalize.self_supervised_loss, perceptual=problem.network,
+                                  model=problem.model.clone(lowering=lowering))
+    means = jnp.ones(1 + problem.network.terms)
+    return objective, (trainable, frozen, problem.variables['batch_stats'], means, crops, crops,
+                       jax.random.key(0))
+
+
+def flops_by_xla(problem: Problem, lowering: str) -> float:
+    """XLA's cost analysis of one person's step as traced: with what the lowering does in excess,
+    additions and exponentials; without what touches only the zeros around an image."""
+    objective, (trainable, *rest) = adaptation(problem, lowering)
+    tx = optax.adam(1e-4)
+    state = jax.eval_shape(functools.partial(personalize.fresh_state, tx=tx), trainable, rest[2])
+    step = functools.partial(personalize.adapt_step, tx=tx, objective=objective)
+    analysis = jax.jit(step).lower(state, *rest[:2], *rest[3:]).cost_analysis()
+    return (analysis[0] if isinstance(analysis, list) else analysis).get('flops', math.nan)
+
+
+def trainable_bytes(problem: Problem) -> int:
+    """Of one person's trained parameters in float32."""
+    return sum(4 * leaf.size for leaf in problem.split()[0].values())
+
+
+def activation_bytes(problem: Problem) -> int:
+    """What the forward pass of one person's step leaves for the backward pass, parameters aside."""
+    objective, (trainable, *rest) = adaptation(problem, 'matmul')
+    fixed = jax.tree.leaves((trainable, rest[:3], problem.network.weights))
+    known = {(x.shape, x.dtype) for x in fixed}
+
+    def pull_back(trainable, target, source):
+        def loss(t):
+            return objective(t, *rest[:3], target, source, rest[5])[0]
+        return jax.vjp(loss, trainable)[1]
+
+    kept = jax.tree.leaves(jax.eval_shape(pull_back, trainable, *rest[3:5]))
+    return sum(x.size * x.dtype.itemsize for x in kept if (x.shape, x.dtype) not in known)
