@@ -25,7 +25,7 @@ def drawn() -> ConfigDict:
             'motion': '',  # drawn: a folder of Penn Action labels to take the motion from
             'prepared': '',  # folders: where `python -m ttp_jax.data.prepare` put them, instead of root
             'train_people': 16,  # 0: everyone (folders only)
-            'test_people': 16,
+            'test_people': 12,
             'frames': 24,  # per drawn clip
             'size': 112,  # of drawn frames, pixels
             'resident_gib': 8.0,  # a split that takes more is read while it is used
@@ -64,14 +64,17 @@ def drawn() -> ConfigDict:
         'personalize': {
             'schedules': ('online', 'offline'),
             'batch': 8,
-            'learning_rate': 3e-4,
-            # A small model cannot draw a stranger; until it can, keypoints should not follow it.
-            'image_learning_rate': 1e-3,  # of the image encoders and the renderer
-            'images_first': 36,  # steps in which only these learn
-            'epochs': 3,  # steps per frame
             'frozen': (),  # patterns of parameter paths; empty: what the paper freezes
             'people_per_chunk': 1,  # on a CPU one person's step just fits the caches
             'lowering': 'matmul',
+            # A small model cannot draw a stranger. Until it can, keypoints had better not follow
+            # what it draws: experiments/README.md.
+            'online': {'epochs': 2,  # steps per frame
+                       'images_first': 16,  # steps in which only the image networks learn
+                       'learning_rate': 5e-5,
+                       'image_learning_rate': 3e-4},  # of the image encoders and the renderer
+            'offline': {'epochs': 8, 'images_first': 64, 'learning_rate': 2e-4,
+                        'image_learning_rate': 1e-3},
         },
         'pictures': 4,  # test people to draw before and after
     })

@@ -72,13 +72,14 @@ def paper(data_set: str, *, file: str) -> ConfigDict:
         'personalize': {
             'schedules': ('online', 'offline'),
             'batch': 32,
-            'learning_rate': 1e-4,
-            'image_learning_rate': 1e-4,  # of the image encoders and the renderer
-            'images_first': 0,  # steps in which only these learn
-            'epochs': 1,  # steps per frame
             'frozen': (),  # what the paper freezes
             'people_per_chunk': 1,
             'lowering': 'matmul',
+            # One step per frame, all networks at one rate and from the first step on.
+            'online': {'epochs': 1, 'images_first': 0, 'learning_rate': 1e-4,
+                       'image_learning_rate': 1e-4},
+            'offline': {'epochs': 1, 'images_first': 0, 'learning_rate': 1e-4,
+                        'image_learning_rate': 1e-4},
         },
         'pictures': 4,
     })

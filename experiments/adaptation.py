@@ -16,17 +16,21 @@ from ttp_jax import evaluate, main, partition
 
 IMAGE_NETWORKS = ('appearance_encoder/.*', 'pose_encoder/.*', 'renderer/.*')
 
+PAPER = {'epochs': 1, 'images_first': 0, 'learning_rate': 1e-4, 'image_learning_rate': 1e-4}
+
 ROWS = {
     f'{schedule} {name}': {'schedule': schedule} | changes
     for schedule in ('online', 'offline') for name, changes in {
         'as configured': {},
-        'rate 2e-4': {'learning_rate': 2e-4},
-        'rate 5e-4': {'learning_rate': 5e-4},
-        'rate 1e-3': {'learning_rate': 1e-3},
-        'batch 4': {'batch': 4},
+        "the paper's": {'steps': PAPER},
+        'nobody waits': {'steps': {'images_first': 0}},
+        'encoder 1e-4': {'steps': {'learning_rate': 1e-4}},
+        'encoder 3e-4': {'steps': {'learning_rate': 3e-4}},
+        'images 5e-4': {'steps': {'image_learning_rate': 5e-4}},
+        '2 steps a frame': {'steps': {'epochs': 2}},
+        '4 steps a frame': {'steps': {'epochs': 4}},
         'batch 16': {'batch': 16},
-        '3 steps a frame': {'epochs': 3},
-        'image networks frozen': {'freeze': IMAGE_NETWORKS},
+        'image networks frozen': {'freeze': IMAGE_NETWORKS, 'steps': {'images_first': 0}},
     }.items()
 }
 
@@ -38,10 +42,12 @@ def scores(run: main.Run, predictions: list[np.ndarray]) -> tuple[float, np.ndar
             evaluate.people_pck(predictions, *truth, skeleton=run.data.skeleton))
 
 
-def row(run: main.Run, config: ConfigDict, *, schedule: str, freeze: tuple[str, ...] = (), **changes):
-    """Scores after adapting with some of `config.personalize` changed."""
+def row(run: main.Run, config: ConfigDict, *, schedule: str, steps: dict = {}, freeze: tuple[str, ...] = (),
+        **changes):
+    """Scores after adapting with some of `config.personalize`, or of the schedule's part, changed."""
     run.config = config.copy_and_resolve_references()
     run.config.personalize.update(changes)
+    run.config.personalize[schedule].update(steps)
     run.config.personalize.frozen = partition.FROZEN[run.model.variant] + freeze if freeze else ()
     return scores(run, [a.joints for a in main.personalize_phase(run, schedule, range(0))])
 

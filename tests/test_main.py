@@ -30,6 +30,8 @@ def tiny_config(variant='drawn'):
     config.data.update({'train_people': 3, 'test_people': 3, 'frames': 4, 'size': 48})
     config.train.update({'steps': 2, 'batch': 4, 'log_every': 1})
     config.personalize.update({'batch': 2, 'people_per_chunk': 4})
+    for schedule in ('online', 'offline'):
+        config.personalize[schedule].update({'epochs': 1, 'images_first': 2})
     config.pictures = 1
     return config
 

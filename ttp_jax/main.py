@@ -198,12 +198,13 @@ def split(run: Run) -> tuple[partition.Flat, partition.Flat]:
 def runner(run: Run, schedule: str) -> personalize.Runner:
     """The compiled pieces of personalization for one schedule."""
     config = run.config.personalize
+    steps = config[schedule]
+    tx = personalize.optimizer(learning_rate=steps.learning_rate, images_first=steps.images_first,
+                               image_learning_rate=steps.image_learning_rate)
     return personalize.make_runner(
-        model=run.model, perceptual=run.perceptual, tx=personalize.optimizer(
-            learning_rate=config.learning_rate, image_learning_rate=config.image_learning_rate,
-            images_first=config.images_first),
-        spec=run.spec, schedule=schedule, batch=config.batch, epochs=config.epochs,
-        augment=run.config.train.augment.to_dict(), lowering=config.lowering)
+        model=run.model, perceptual=run.perceptual, tx=tx, spec=run.spec, schedule=schedule,
+        batch=config.batch, epochs=steps.epochs, augment=run.config.train.augment.to_dict(),
+        lowering=config.lowering)
 
 
 def draw_pictures(run: Run, summary: dict, adapted: dict[str, list[personalize.Adapted]]) -> list[str]:
