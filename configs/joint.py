@@ -3,12 +3,20 @@
     python -m ttp_jax.main --config=configs/joint.py                  # drawn people, two cores
     python -m ttp_jax.main --config=configs/joint.py:drawn_large      # a GPU, or patience
     python -m ttp_jax.main --config=configs/joint.py:penn_action --config.data.root=FOLDER
+
+Variants `human36m` and `bbc_pose` run as `penn_action` does, all three at the small size of the
+drawn people; configs/paper.py has the same three at the paper's.
 """
+import functools
+
 from ml_collections import ConfigDict
+
+DATA_SETS = ('penn_action', 'human36m', 'bbc_pose')
 
 
 def get_config(variant: str = 'drawn') -> ConfigDict:
-    variants = {'drawn': drawn, 'drawn_large': drawn_large, 'penn_action': penn_action}
+    variants = {'drawn': drawn, 'drawn_large': drawn_large} | {
+        name: functools.partial(recorded, name) for name in DATA_SETS}
     if variant not in variants:
         raise ValueError(f'configs/joint.py: no variant {variant!r}; known: {", ".join(variants)}')
     return variants[variant]().lock()
@@ -93,9 +101,11 @@ def drawn_large() -> ConfigDict:
     return config
 
 
-def penn_action() -> ConfigDict:
-    """Penn Action's folder layout at the small size: a run that two cores can finish."""
+def recorded(name: str) -> ConfigDict:
+    """A data set's own folder at the small size: a run that two cores can finish."""
     config = drawn()
-    config.data.name = 'penn_action'
-    config.data.train_people = 0
+    config.data.update({'name': name, 'train_people': 0, 'test_people': 0})
+    config.train.steps = 1500
+    config.personalize.online.epochs = 1  # clips are many, and some are long
+    config.personalize.offline.update(config.personalize.online.to_dict())
     return config

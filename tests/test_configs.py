@@ -15,7 +15,7 @@ from ttp_jax.model import PoseModel
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / 'configs'
 DATA_SETS = ('penn_action', 'human36m', 'bbc_pose')
 VARIANTS = {
-    'joint': ('drawn', 'drawn_large', 'penn_action'),
+    'joint': ('drawn', 'drawn_large', *DATA_SETS),
     'paper': DATA_SETS,
     'baseline': DATA_SETS,
     'personalize': ('online', 'offline'),

@@ -181,3 +181,30 @@ def test_partition_claims_every_leaf_and_names_a_pattern_that_claims_none(shared
         partition.split(state.params, frozen=['.*'])
     with pytest.raises(ValueError, match='both trainable and frozen'):
         partition.merge(trainable, trainable)
+
+
+def changed(shared, clip, tx):
+    """Which leaves one person's offline steps change, and by how much at most."""
+    state, trainable, frozen, dependencies = shared
+    _, _, person_state = alone((state, trainable, frozen, dependencies | {'tx': tx}), clip, 'offline')
+    return {path: float(abs(leaf - trainable[path]).max())
+            for path, leaf in person_state.trainable.items()}
+
+
+def test_the_encoder_waits_while_image_networks_learn(shared, tiny_clips):
+    clip = tiny_clips[0]
+    steps = len(clip.frames)
+    waiting = personalize.optimizer(learning_rate=1e-3, image_learning_rate=1e-2, images_first=steps)
+    moved = changed(shared, clip, waiting)
+    assert all((distance > 0) == path.startswith(('appearance_encoder', 'pose_encoder', 'renderer'))
+               for path, distance in moved.items())
+    started = changed(shared, clip, personalize.optimizer(
+        learning_rate=1e-3, image_learning_rate=1e-2, images_first=steps - 1))
+    encoder = [distance for path, distance in started.items() if path.startswith('encoder')]
+    assert all(0 < distance < 2e-3 for distance in encoder)  # one step of Adam's
+
+
+def test_one_rate_and_no_wait_is_the_papers_adam(shared, tiny_clips):
+    mine = changed(shared, tiny_clips[0], personalize.optimizer(
+        learning_rate=1e-3, image_learning_rate=1e-3))
+    assert mine == changed(shared, tiny_clips[0], optax.adam(1e-3))

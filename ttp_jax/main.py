@@ -214,25 +214,46 @@ def draw_pictures(run: Run, summary: dict, adapted: dict[str, list[personalize.A
     report.contact_sheet(run.workdir / 'people.png', run.people, skeleton=run.data.skeleton)
     report.loss_curves(run.workdir / 'losses.png', rows, curves)
     report.gain_chart(run.workdir / 'gains.png', summary)
-    names = ['people.png', 'losses.png', 'gains.png']
+    names, compared = ['people.png', 'losses.png', 'gains.png'], []
     for index in range(min(run.config.pictures, len(run.people))):
-        names.append(draw_person(run, index, adapted))
+        clip, seen = run.people[index], see_person(run, index, adapted)
+        names.append(draw_person(run, clip, seen))
+        scores = summary['people'][index]
+        if adapted and scores['before'] is not None:
+            compared.append(before_and_after(run, clip, seen, scores))
+    if compared:
+        report.hero(run.workdir / 'before_after.png', compared, skeleton=run.data.skeleton)
+        names.insert(0, 'before_after.png')
     return names
 
 
-def draw_person(run: Run, index: int, adapted: dict[str, list[personalize.Adapted]]) -> str:
+def see_person(run: Run, index: int, adapted: dict[str, list[personalize.Adapted]]
+               ) -> dict[str, report.View]:
     """One test person's middle frame, as seen before and after each schedule."""
     clip, (_, frozen) = run.people[index], split(run)
-    target, source = len(clip.frames) // 2, 0
     params = {'before': run.state.params}
     for name, results in adapted.items():
         params[name] = partition.merge(results[index].trainable, frozen)
-    seen = {name: views.view(p, run.state.batch_stats, clip, target=target, source=source,
+    return {name: views.view(p, run.state.batch_stats, clip, target=len(clip.frames) // 2, source=0,
                              model=run.model, spec=run.spec) for name, p in params.items()}
+
+
+def draw_person(run: Run, clip: clips.Clip, seen: dict[str, report.View]) -> str:
+    """The picture of one test person; returns its file's name."""
+    target = len(clip.frames) // 2
     name = f'person_{clip.id}.png'
     report.person_picture(run.workdir / name, clip.id, seen, views.truth(clip, target, spec=run.spec),
                           clip.visibility[target], skeleton=run.data.skeleton)
     return name
+
+
+def before_and_after(run: Run, clip: clips.Clip, seen: dict[str, report.View], scores: dict
+                     ) -> report.Pair:
+    """The same frame before and after the last schedule, with the clip's scores."""
+    target, last = len(clip.frames) // 2, list(seen)[-1]
+    return report.Pair(clip.id, seen['before'].target, seen['before'].joints, seen[last].joints,
+                       scores['before'], scores[last], views.truth(clip, target, spec=run.spec),
+                       clip.visibility[target])
 
 
 def execute(config: ConfigDict, workdir: pathlib.Path) -> dict:

@@ -68,7 +68,7 @@ _CAPTIONS = {
         ' the joints against the truth, wrong ones in red.'
     ),
     'gain': 'What personalization changed for each person. Those it hurt are in orange.',
-    'hero': 'The same frame before and after personalization, with the score of the whole clip.',
+    'before_after': 'The same frame before and after personalization, with the score of the whole clip.',
 }
 
 
