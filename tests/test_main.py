@@ -268,7 +268,7 @@ def test_loss_means_of_another_perceptual_network_start_anew(converted, tmp_path
 @pytest.mark.parametrize('change, message', [
     (lambda c: (c.model.update(depth=50), c.crop.update(bgr=False)),
      r'set --config.crop.bgr=True --config.model.depth=10 \(found False, 50\)$'),
-    (lambda c: c.data.update(name='human36m'),
+    (lambda c: c.data.update(name='human36m', root='.'),
      'has 13 joints, config.data.name=human36m has 16; set it to drawn or penn_action$'),
 ])
 def test_a_checkpoint_says_which_config_it_needs(converted, tmp_path, monkeypatch, change, message):
