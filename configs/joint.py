@@ -11,12 +11,12 @@ import functools
 
 from ml_collections import ConfigDict
 
-DATA_SETS = ('penn_action', 'human36m', 'bbc_pose')
+from ttp_jax.data.sets import RECORDED
 
 
 def get_config(variant: str = 'drawn') -> ConfigDict:
     variants = {'drawn': drawn, 'drawn_large': drawn_large} | {
-        name: functools.partial(recorded, name) for name in DATA_SETS}
+        name: functools.partial(recorded, name) for name in RECORDED}
     if variant not in variants:
         raise ValueError(f'configs/joint.py: no variant {variant!r}; known: {", ".join(variants)}')
     return variants[variant]().lock()

@@ -14,9 +14,13 @@ Action's, steps included. With data that `python -m ttp_jax.data.prepare` wrote,
 """
 from ml_collections import ConfigDict
 
-DATA_SETS = ('penn_action', 'human36m', 'bbc_pose')
+from ttp_jax.data.sets import RECORDED
+
 EPOCHS = 140
 STEPS_PER_EPOCH = 2736  # of 32 of the 87,543 frames of Penn Action's 1,258 training videos
+
+# One step per frame, all networks at one rate and from the first step on.
+ADAPTATION = {'epochs': 1, 'images_first': 0, 'learning_rate': 1e-4, 'image_learning_rate': 1e-4}
 
 
 def get_config(variant: str = 'penn_action') -> ConfigDict:
@@ -25,8 +29,8 @@ def get_config(variant: str = 'penn_action') -> ConfigDict:
 
 def paper(data_set: str, *, file: str) -> ConfigDict:
     """The release's settings. Raises ValueError for a `data_set` that `file` has no variant for."""
-    if data_set not in DATA_SETS:
-        raise ValueError(f'{file}: no variant {data_set!r}; known: {", ".join(DATA_SETS)}')
+    if data_set not in RECORDED:
+        raise ValueError(f'{file}: no variant {data_set!r}; known: {", ".join(RECORDED)}')
     return ConfigDict({
         'seed': 0,
         'checkpoint': '',  # a workdir to start from; with train.steps = 0 it is only personalized
@@ -75,11 +79,8 @@ def paper(data_set: str, *, file: str) -> ConfigDict:
             'frozen': (),  # what the paper freezes
             'people_per_chunk': 1,
             'lowering': 'matmul',
-            # One step per frame, all networks at one rate and from the first step on.
-            'online': {'epochs': 1, 'images_first': 0, 'learning_rate': 1e-4,
-                       'image_learning_rate': 1e-4},
-            'offline': {'epochs': 1, 'images_first': 0, 'learning_rate': 1e-4,
-                        'image_learning_rate': 1e-4},
+            'online': dict(ADAPTATION),
+            'offline': dict(ADAPTATION),
         },
         'pictures': 4,
     })

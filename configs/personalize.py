@@ -15,8 +15,7 @@ or `--config.data.name=bbc_pose`.
 from ml_collections import ConfigDict
 
 from configs import paper
-
-SCHEDULES = ('online', 'offline')
+from ttp_jax.personalize import SCHEDULES
 
 
 def get_config(variant: str = 'online') -> ConfigDict:

@@ -14,8 +14,6 @@ from ml_collections import ConfigDict
 
 from ttp_jax import evaluate, main, partition
 
-IMAGE_NETWORKS = ('appearance_encoder/.*', 'pose_encoder/.*', 'renderer/.*')
-
 PAPER = {'epochs': 1, 'images_first': 0, 'learning_rate': 1e-4, 'image_learning_rate': 1e-4}
 
 ROWS = {
@@ -30,7 +28,7 @@ ROWS = {
         '2 steps a frame': {'steps': {'epochs': 2}},
         '4 steps a frame': {'steps': {'epochs': 4}},
         'batch 16': {'batch': 16},
-        'image networks frozen': {'freeze': IMAGE_NETWORKS, 'steps': {'images_first': 0}},
+        'image networks frozen': {'freeze': (partition.IMAGE_NETWORKS,), 'steps': {'images_first': 0}},
     }.items()
 }
 

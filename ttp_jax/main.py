@@ -217,14 +217,20 @@ def draw_pictures(run: Run, summary: dict, adapted: dict[str, list[personalize.A
     names, compared = ['people.png', 'losses.png', 'gains.png'], []
     for index in range(min(run.config.pictures, len(run.people))):
         clip, seen = run.people[index], see_person(run, index, adapted)
-        names.append(draw_person(run, clip, seen))
+        truth = views.truth(clip, middle(clip), spec=run.spec)
+        names.append(draw_person(run, clip, seen, truth))
         scores = summary['people'][index]
         if adapted and scores['before'] is not None:
-            compared.append(before_and_after(run, clip, seen, scores))
+            compared.append(before_and_after(clip, seen, truth, scores))
     if compared:
         report.hero(run.workdir / 'before_after.png', compared, skeleton=run.data.skeleton)
         names.insert(0, 'before_after.png')
     return names
+
+
+def middle(clip: clips.Clip) -> int:
+    """The frame that stands for a clip in pictures."""
+    return len(clip.frames) // 2
 
 
 def see_person(run: Run, index: int, adapted: dict[str, list[personalize.Adapted]]
@@ -234,26 +240,24 @@ def see_person(run: Run, index: int, adapted: dict[str, list[personalize.Adapted
     params = {'before': run.state.params}
     for name, results in adapted.items():
         params[name] = partition.merge(results[index].trainable, frozen)
-    return {name: views.view(p, run.state.batch_stats, clip, target=len(clip.frames) // 2, source=0,
+    return {name: views.view(p, run.state.batch_stats, clip, target=middle(clip), source=0,
                              model=run.model, spec=run.spec) for name, p in params.items()}
 
 
-def draw_person(run: Run, clip: clips.Clip, seen: dict[str, report.View]) -> str:
+def draw_person(run: Run, clip: clips.Clip, seen: dict[str, report.View], truth: np.ndarray) -> str:
     """The picture of one test person; returns its file's name."""
-    target = len(clip.frames) // 2
     name = f'person_{clip.id}.png'
-    report.person_picture(run.workdir / name, clip.id, seen, views.truth(clip, target, spec=run.spec),
-                          clip.visibility[target], skeleton=run.data.skeleton)
+    report.person_picture(run.workdir / name, clip.id, seen, truth, clip.visibility[middle(clip)],
+                          skeleton=run.data.skeleton)
     return name
 
 
-def before_and_after(run: Run, clip: clips.Clip, seen: dict[str, report.View], scores: dict
-                     ) -> report.Pair:
+def before_and_after(clip: clips.Clip, seen: dict[str, report.View], truth: np.ndarray,
+                     scores: dict) -> report.Pair:
     """The same frame before and after the last schedule, with the clip's scores."""
-    target, last = len(clip.frames) // 2, list(seen)[-1]
+    last = list(seen)[-1]
     return report.Pair(clip.id, seen['before'].target, seen['before'].joints, seen[last].joints,
-                       scores['before'], scores[last], views.truth(clip, target, spec=run.spec),
-                       clip.visibility[target])
+                       scores['before'], scores[last], truth, clip.visibility[middle(clip)])
 
 
 def execute(config: ConfigDict, workdir: pathlib.Path) -> dict:

@@ -167,19 +167,17 @@ def adapt_frames(state: PersonState, frozen, batch_stats, person: Person, rng: j
     return state, loss, predictions
 
 
-def optimizer(*, learning_rate: float, image_learning_rate: float | None = None, images_first: int = 0
+def optimizer(*, learning_rate: float, image_learning_rate: float, images_first: int = 0
               ) -> optax.GradientTransformation:
-    """Adam for the inner loop; with `learning_rate` alone, the paper's (section 3.2).
+    """Adam for the inner loop; the paper's (section 3.2) has one rate for all and nobody waits.
 
-    image_learning_rate: of the image networks (both image encoders and the renderer), where it is
-    another one. images_first: steps in which they learn alone. Networks that cannot draw this person
-    yet have nothing true to say about where the keypoints should be.
+    image_learning_rate: of the image networks (both image encoders and the renderer).
+    images_first: steps in which they learn alone. Networks that cannot draw this person yet have
+    nothing true to say about where the keypoints should be.
     """
-    if image_learning_rate in (None, learning_rate) and not images_first:
-        return optax.adam(learning_rate)
     seeing = optax.join_schedules([optax.constant_schedule(0.0),
                                    optax.constant_schedule(learning_rate)], [images_first])
-    parts = {'draw': optax.adam(image_learning_rate or learning_rate), 'see': optax.adam(seeing)}
+    parts = {'draw': optax.adam(image_learning_rate), 'see': optax.adam(seeing)}
     return optax.multi_transform(parts, lambda trainable: {
         path: 'draw' if re.fullmatch(partition.IMAGE_NETWORKS, path) else 'see'
         for path in trainable})

@@ -160,13 +160,18 @@ def stack_clips(clips: Sequence[Clip]) -> FrameBank:
       ValueError: as `fit_in` does, and for a frame that does not decode or that differs in size
         from its clip's first.
     """
-    firsts = list(_checked_first_frames(clips))
+    frames, sizes = _pad_frames(clips, list(_checked_first_frames(clips)))
+    lengths = [len(clip.frames) for clip in clips]
+    return label_bank(clips)._replace(frames=frames, sizes=np.repeat(sizes, lengths, axis=0))
+
+
+def label_bank(clips: Sequence[Clip]) -> FrameBank:
+    """The bank of the clips without its frames and their sizes: nothing is decoded."""
     lengths = np.array([len(clip.frames) for clip in clips])
     starts = np.cumsum(lengths) - lengths
-    frames, sizes = _pad_frames(clips, firsts, starts, lengths.sum())
     return FrameBank(
-        frames=frames,
-        sizes=np.repeat(sizes, lengths, axis=0),
+        frames=None,
+        sizes=None,
         boxes=np.concatenate([clip.boxes for clip in clips], dtype=np.float32),
         joints=np.concatenate([clip.joints for clip in clips], dtype=np.float32),
         visibility=np.concatenate([clip.visibility for clip in clips], dtype=np.float32),
@@ -193,12 +198,13 @@ def _check_same_joints(clip: Clip, other: Clip) -> None:
 
 
 def _pad_frames(
-    clips: Sequence[Clip], firsts: Sequence[np.ndarray], starts: np.ndarray, total: int
+    clips: Sequence[Clip], firsts: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Frames `[total, height, width, 3]`, and each clip's `(height, width)`, `[clips, 2]`."""
     sizes = np.array([first.shape[:2] for first in firsts], np.int32)
-    frames = np.zeros((total, *sizes.max(axis=0), 3), np.uint8)
+    ends = np.cumsum([len(clip.frames) for clip in clips])
+    frames = np.zeros((ends[-1], *sizes.max(axis=0), 3), np.uint8)
     # In place: a bank may take most of the memory there is.
-    for clip, first, start, (height, width) in zip(clips, firsts, starts, sizes, strict=True):
-        _decode_into(frames[start : start + len(clip.frames), :height, :width], clip, first)
+    for clip, first, end, (height, width) in zip(clips, firsts, ends, sizes, strict=True):
+        _decode_into(frames[end - len(clip.frames) : end, :height, :width], clip, first)
     return frames, sizes

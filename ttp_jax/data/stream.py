@@ -14,7 +14,7 @@ import numpy as np
 from absl import flags
 
 from ttp_jax.data import pairs
-from ttp_jax.data.clips import Clip, FrameBank, largest_frame
+from ttp_jax.data.clips import Clip, FrameBank, label_bank, largest_frame
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,15 +31,8 @@ class PairReader:
     @classmethod
     def of(cls, clips: Sequence[Clip], *, batch: int, seed: int) -> 'PairReader':
         """A reader of `clips`; decodes the first frame of each, to know their sizes."""
-        lengths = np.array([len(clip.frames) for clip in clips])
-        starts = np.cumsum(lengths) - lengths
-        labels = FrameBank(
-            frames=None, sizes=None,
-            boxes=np.concatenate([clip.boxes for clip in clips], dtype=np.float32),
-            joints=np.concatenate([clip.joints for clip in clips], dtype=np.float32),
-            visibility=np.concatenate([clip.visibility for clip in clips], dtype=np.float32),
-            clip_start=np.repeat(starts, lengths), clip_length=np.repeat(lengths, lengths))
-        return cls(clips, batch, seed, largest_frame(clips), labels,
+        lengths = [len(clip.frames) for clip in clips]
+        return cls(clips, batch, seed, largest_frame(clips), label_bank(clips),
                    np.repeat(np.arange(len(clips)), lengths))
 
     def __call__(self, step: int) -> pairs.Pairs:
