@@ -138,10 +138,9 @@ def _correlate_transpose(y, kernel, stride, padding, size):
 def _kernel_gradient(x, y, k, stride, padding):
     """`sum(_correlate(x, kernel) * y)` differentiated by the kernel: `[k, k, in, out]`."""
     by_row = [None] * k
-    pixels = (0, 1, 2)
     phases = zip(_gather_columns(x, k, stride, padding, y.shape[1:3]), _gather_rows(y, k, stride))
     for phase, (rows, taps) in enumerate(phases):
-        products = lax.dot_general(rows, taps, ((pixels, pixels), ((), ())))
+        products = lax.dot_general(_as_matrix(rows), _as_matrix(taps), (((0,), (0,)), ((), ())))
         products = products.reshape(k, x.shape[-1], -1, y.shape[-1])
         by_row[phase::stride] = products.transpose(2, 0, 1, 3)
     return jnp.stack(by_row)
@@ -216,6 +215,11 @@ def _multiply(x, matrix, axis):
     contracted = ((x.ndim - 1,), (axis,))
     precise = jnp.promote_types(x.dtype, jnp.float32)
     return lax.dot_general(x, matrix, (contracted, ((), ())), preferred_element_type=precise)
+
+
+def _as_matrix(x):
+    """`[..., channels]` to `[pixels, channels]`: XLA copies an operand that it sums over several axes."""
+    return x.reshape(-1, x.shape[-1])
 
 
 def _taps(phase, k, stride):
