@@ -2,7 +2,7 @@
 
 Contract: FLOPs are two per multiplication, counted by formula from each layer's shape, for one
 image `[1, S, S, 3]`; padding counts as pixels. Where the model multiplies less than the direct
-convolution would (`layers.convolve_separable`), its own count is taken. Norms, activations and
+convolution would (`layers.convolve_separable`, `layers.convolve_upsampled`), its own count is taken. Norms, activations and
 optimisers are left out. XLA's cost analysis is there to check the formula against.
 """
 from __future__ import annotations
@@ -83,6 +83,8 @@ def module_flops(module, inputs, output) -> int:
         (_, height, channels), width = x.rows.shape, x.columns.shape[1]
         columns_then_rows = width * module.kernel * (module.kernel + height)
         return 2 * columns_then_rows * channels * module.features
+    if isinstance(module, layers.Conv) and module.upsample:
+        return 2 * x.size * 4**2 * module.features
     if isinstance(module, layers.Conv):
         return 2 * output.size * module.kernel**2 * x.shape[-1]
     if isinstance(module, layers.ConvTranspose):

@@ -66,6 +66,24 @@ def test_vmap_over_people_is_a_loop_over_people(lowering, in_axes, k, stride):
     assert_close(actual, jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(one, range(PEOPLE))))
 
 
+@pytest.mark.parametrize('lowering', LOWERINGS)
+def test_convolution_of_repeated_pixels_agrees_with_the_library(lowering):
+    x, kernel = normal(0, IMAGES, 5, 4, 6), normal(1, 3, 3, 6, 3)
+
+    def repeated(x, kernel):
+        return layers.convolve(x.repeat(2, axis=1).repeat(2, axis=2), kernel)
+
+    expected = output_and_gradients(repeated, x, kernel)
+    for how in ('library', lowering):
+        convolve = functools.partial(layers.convolve_upsampled, lowering=how)
+        assert_close(output_and_gradients(convolve, x, kernel), expected)
+
+
+def test_only_three_by_three_kernels_meet_repeated_pixels():
+    with pytest.raises(ValueError, match='expected 3 x 3'):
+        layers.convolve_upsampled(normal(0, 1, 4, 4, 2), normal(1, 5, 5, 2, 2))
+
+
 def test_shared_kernel_takes_the_sum_of_everyones_gradient():
     x, kernel = normal(0, PEOPLE, IMAGES, 6, 5, 3), normal(1, 3, 3, 3, 4)
 

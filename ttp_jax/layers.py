@@ -65,6 +65,23 @@ def convolve_transpose(x: jax.Array, kernel: jax.Array, *, lowering: str = 'libr
                                     lhs_dilation=(2, 2), dimension_numbers=DIMENSIONS)
 
 
+def convolve_upsampled(x: jax.Array, kernel: jax.Array, *, lowering: str = 'library') -> jax.Array:
+    """`convolve` of `x [N, H, W, in]` with every pixel repeated 2 x 2: `[N, 2H, 2W, out]`, k = 3.
+
+    Of three neighbours in the repeated image two are the same pixel, so that this is a transposed
+    convolution with sums of taps for a kernel: 16 instead of 36 products per pixel of `x`, of which
+    a quarter is gathered. Raises ValueError for an unknown lowering or another kernel.
+    """
+    if kernel.shape[:2] != (3, 3):
+        raise ValueError(f'kernel is {kernel.shape[0]} x {kernel.shape[1]}, expected 3 x 3')
+    if lowering == 'library':
+        return convolve(x.repeat(2, axis=1).repeat(2, axis=2), kernel)
+    # Row y of the output reads rows y - 1, y, y + 1 of the repeated image. Of an odd row these are
+    # rows i, i, i + 1 of x, of an even one i - 1, i, i; `convolve_transpose` says which tap is whose.
+    taps = jnp.array([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], kernel.dtype)
+    return convolve_transpose(x, jnp.einsum('ua,vb,abio->uvio', taps, taps, kernel), lowering=lowering)
+
+
 def _check_lowering(lowering: str) -> None:
     if lowering not in LOWERINGS:
         names = ', '.join(map(repr, LOWERINGS))
@@ -233,12 +250,13 @@ def _pad(x, height, width):
 class Conv(nn.Module):
     """A convolution of odd size. Parameters 'kernel' `[k, k, in, features]` and maybe 'bias'.
 
-    `dtype` is what it computes and returns in (None: the input's); parameters stay float32. Raises
+    `upsample`: of the image with every pixel repeated 2 x 2 (kernel 3, stride 1). `dtype` is what it computes and returns in (None: the input's); parameters stay float32. Raises
     ValueError for an even size.
     """
     features: int
     kernel: int = 3
     stride: int = 1
+    upsample: bool = False
     use_bias: bool = False
     lowering: str = 'library'
     dtype: Any = None
@@ -252,6 +270,8 @@ class Conv(nn.Module):
         if isinstance(x, SeparableMaps):
             return self._separable(x)
         convolution = functools.partial(convolve, stride=self.stride, lowering=self.lowering)
+        if self.upsample:
+            convolution = functools.partial(convolve_upsampled, lowering=self.lowering)
         return _apply_kernel(self, convolution, x)
 
     def _separable(self, maps: SeparableMaps) -> jax.Array:

@@ -93,9 +93,10 @@ class _ConvNormRelu(nn.Module):
     axis_name: str | None
     dtype: Any
 
-    def unit(self, x: jax.Array | layers.SeparableMaps, features: int, name: str, kernel: int = 3, stride: int = 1):
-        x = layers.Conv(features, kernel, stride, lowering=self.lowering, dtype=self.dtype,
-                        name=name)(x)
+    def unit(self, x: jax.Array | layers.SeparableMaps, features: int, name: str, kernel: int = 3,
+             **how: Any) -> jax.Array:
+        x = layers.Conv(features, kernel, lowering=self.lowering, dtype=self.dtype, name=name,
+                        **how)(x)
         norm = layers.BatchNorm(use_running_average=not self.train, axis_name=self.axis_name,
                                 name=name.replace('conv', 'bn'))
         return nn.relu(norm(x))
@@ -125,10 +126,8 @@ class Renderer(_ConvNormRelu):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         for stage in (1, 2, 3, 4):
-            x = self.unit(x, x.shape[-1] // 2, f'conv{stage}_0')
+            x = self.unit(x, x.shape[-1] // 2, f'conv{stage}_0', upsample=stage > 1)
             x = self.unit(x, x.shape[-1], f'conv{stage}_1')
-            if stage < 4:
-                x = x.repeat(2, axis=1).repeat(2, axis=2)
         return layers.Conv(3, 3, use_bias=True, lowering=self.lowering, dtype=self.dtype,
                            name='image')(x)
 
