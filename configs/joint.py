@@ -60,6 +60,7 @@ def drawn() -> ConfigDict:
             'steps': 1200,
             'batch': 16,
             'lowering': 'matmul',
+            'dtype': 'float32',  # or 'bfloat16': what networks compute in; parameters stay float32
             'learning_rate': 1e-3,
             'drops': (90 / 140, 120 / 140),  # where the rate falls tenfold, in parts of the run
             'reconstruction_weight': 1e-3,
@@ -73,8 +74,9 @@ def drawn() -> ConfigDict:
             'schedules': ('online', 'offline'),
             'batch': 8,
             'frozen': (),  # patterns of parameter paths; empty: what the paper freezes
-            'people_per_chunk': 1,  # on a CPU one person's step just fits the caches
+            'people_per_chunk': 0,  # adapted at once; 0: as many as fit, on a CPU one a core
             'lowering': 'matmul',
+            'dtype': 'float32',
             # A small model cannot draw a stranger. Until it can, keypoints had better not follow
             # what it draws: experiments/README.md.
             'online': {'epochs': 2,  # steps per frame

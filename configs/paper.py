@@ -65,6 +65,7 @@ def paper(data_set: str, *, file: str) -> ConfigDict:
             'steps': EPOCHS * STEPS_PER_EPOCH,
             'batch': 32,
             'lowering': 'matmul',
+            'dtype': 'float32',
             'learning_rate': 1e-3,
             'drops': (90 / EPOCHS, 120 / EPOCHS),
             'reconstruction_weight': 1e-3,
@@ -77,8 +78,9 @@ def paper(data_set: str, *, file: str) -> ConfigDict:
             'schedules': ('online', 'offline'),
             'batch': 32,
             'frozen': (),  # what the paper freezes
-            'people_per_chunk': 1,
+            'people_per_chunk': 0,  # as many as fit
             'lowering': 'matmul',
+            'dtype': 'float32',
             'online': dict(ADAPTATION),
             'offline': dict(ADAPTATION),
         },

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ttp_jax import layers, partition, perceptual, personalize
+from ttp_jax import capacity, layers, partition, perceptual, personalize
 from ttp_jax.model import PoseModel
 
 
@@ -142,14 +142,6 @@ def trainable_bytes(problem: Problem) -> int:
 
 def activation_bytes(problem: Problem) -> int:
     """What the forward pass of one person's step leaves for the backward pass, parameters aside."""
-    objective, (trainable, *rest) = adaptation(problem, 'matmul')
-    fixed = jax.tree.leaves((trainable, rest[:3], problem.network.weights))
-    known = {(x.shape, x.dtype) for x in fixed}
-
-    def pull_back(trainable, target, source):
-        def loss(t):
-            return objective(t, *rest[:3], target, source, rest[5])[0]
-        return jax.vjp(loss, trainable)[1]
-
-    kept = jax.tree.leaves(jax.eval_shape(pull_back, trainable, *rest[3:5]))
-    return sum(x.size * x.dtype.itemsize for x in kept if (x.shape, x.dtype) not in known)
+    return capacity.activation_bytes(
+        *problem.split(), problem.variables['batch_stats'], perceptual=problem.network,
+        model=problem.model.clone(lowering='matmul'), size=problem.size, batch=problem.batch)

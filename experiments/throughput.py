@@ -246,15 +246,6 @@ def resident_bytes() -> int:
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def free_bytes() -> float:
-    """Memory that the machine could still give; infinite where it does not say."""
-    try:
-        text = pathlib.Path('/proc/meminfo').read_text()
-    except OSError:
-        return math.inf
-    return 1024 * int(re.search(r'MemAvailable:\s+(\d+)', text).group(1))
-
-
 # --- what people and batches look like -------------------------------------------------------
 
 def drawn_frames(size: Size, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -412,7 +403,8 @@ def compiled(function, *arguments) -> tuple[Callable, Row]:
 
 def too_large(row: Row) -> bool:
     """Whether the program does not fit; then the row says so."""
-    free = row['device_bytes'] or free_bytes()
+    from ttp_jax import capacity
+    free = row['device_bytes'] or capacity.free_bytes()
     if row.get('peak_bytes', 0) > 0.9 * free:
         row['note'] = f'needs {row["peak_bytes"] / 1e9:.0f} GB, there are {free / 1e9:.0f}'
     return 'note' in row

@@ -4,6 +4,8 @@ Contract: heatmaps `[N, h, w, J]`, joint weights `[N, J]` in 0 ... 1, images `[N
 normalised. Every mean is over a fixed number of elements per image, so that the mean of the
 devices' means is the mean over all images, however unevenly joints are visible.
 """
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -23,9 +25,13 @@ def supervised(prediction: jax.Array, target: jax.Array, weight: jax.Array) -> j
 
 
 def reconstruction_terms(image: jax.Array, target: jax.Array, *, perceptual: Perceptual) -> jax.Array:
-    """Mean squared errors `[1 + terms]`: on the pixels, then on each perceptual feature map."""
-    seen = [image, *perceptual.features(perceptual.weights, image)]
-    wanted = [target, *lax.stop_gradient(perceptual.features(perceptual.weights, target))]
+    """Mean squared errors `[1 + terms]`: on the pixels, then on each perceptual feature map.
+
+    Features are computed in the image's dtype, errors in float32.
+    """
+    features = functools.partial(perceptual.features, perceptual.weights)
+    seen = [image, *features(image)]
+    wanted = [target, *lax.stop_gradient(features(target.astype(image.dtype)))]
     return jnp.stack([jnp.mean(jnp.square(a.astype(jnp.float32) - b.astype(jnp.float32)))
                       for a, b in zip(seen, wanted, strict=True)])
 

@@ -11,6 +11,7 @@ if __name__ == '__main__':
 import contextlib
 import datetime
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -19,12 +20,13 @@ import time
 from typing import Any, Iterator, Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tensorboardX
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from ttp_jax import (checkpoint, convert, partition, perceptual, personalize, progress, report,
+from ttp_jax import (capacity, checkpoint, convert, partition, perceptual, personalize, progress, report,
                      train, views)
 from ttp_jax import model as networks
 from ttp_jax.data import clips, pairs, sets, stream
@@ -36,6 +38,9 @@ WORKDIR = flags.DEFINE_string(
     'Default: runs/<config>-<time>.')
 DEBUG = flags.DEFINE_bool('debug', False, 'Show the whole traceback of an error.')
 
+# What the networks compute in; parameters, statistics, losses and keypoints stay float32.
+COMPUTE = {'float32': None, 'bfloat16': jnp.bfloat16}
+
 
 class Run:
     """What every phase needs, built from the config, checked before any long work starts."""
@@ -43,6 +48,7 @@ class Run:
     def __init__(self, config: ConfigDict, workdir: pathlib.Path):
         self.config, self.workdir, self.seconds = config, workdir, {}
         self.check_schedules()
+        self.check_dtypes()
         sets.check(**config.data)
         skeleton, subtract_one = sets.labels(config.data.name)
         self.perceptual = perceptual.load(config.perceptual.kind, seed=config.perceptual.seed,
@@ -115,6 +121,12 @@ class Run:
                 raise ValueError(f'config.personalize.schedules: no schedule {name!r}; '
                                  f'known: {", ".join(personalize.SCHEDULES)}')
 
+    def check_dtypes(self) -> None:
+        for phase in ('train', 'personalize'):
+            if (found := self.config[phase].dtype) not in COMPUTE:
+                raise ValueError(f'config.{phase}.dtype is {found!r}, expected one of '
+                                 f'{", ".join(map(repr, COMPUTE))}')
+
     @contextlib.contextmanager
     def phase(self, name: str):
         """Measures the seconds spent inside."""
@@ -127,9 +139,10 @@ def train_phase(run: Run) -> None:
     """Joint training from the run's state to its last step, with checkpoints and metrics."""
     config = run.config.train
     step = train.pmap_step(
-        model=run.model.clone(lowering=config.lowering), perceptual=run.perceptual, tx=run.tx, spec=run.spec,
-        mirror=run.data.skeleton.mirror, augment=config.augment.to_dict(),
-        reconstruction_weight=config.reconstruction_weight)
+        model=run.model.clone(lowering=config.lowering, dtype=COMPUTE[config.dtype]),
+        perceptual=run.perceptual, tx=run.tx, spec=run.spec, mirror=run.data.skeleton.mirror,
+        augment=config.augment.to_dict(), reconstruction_weight=config.reconstruction_weight,
+        devices=capacity.training_devices())
     log = metrics_log(run.workdir)
     first = int(run.state.step)
     with log, progress.bar('train', total=config.steps, initial=first) as bar:
@@ -166,26 +179,26 @@ class metrics_log(contextlib.AbstractContextManager):
 
 def before_phase(run: Run) -> list[np.ndarray]:
     """Predictions of everyone with the shared weights."""
+    count, devices = people_together(run)
     results = dict(personalize.predict_people(
-        run.people, runner=runner(run, 'online'), params=run.state.params,
-        batch_stats=run.state.batch_stats, people_per_chunk=run.config.personalize.people_per_chunk))
+        run.people, runner=runner(run, 'online', devices), params=run.state.params,
+        batch_stats=run.state.batch_stats, people_per_chunk=count))
     return [results[i].joints for i in range(len(run.people))]
 
 
 def personalize_phase(run: Run, schedule: str, keep: range) -> list[personalize.Adapted]:
     """Everyone adapted under one schedule; states are kept of the people in `keep`."""
-    config = run.config.personalize
     trainable, frozen = split(run)
+    count, devices = people_together(run)
     steps = sum(len(clip.frames) for clip in run.people)
     with progress.bar(schedule, total=steps, unit='frame') as bar:
         def on_segment(loss, frames):
             bar.set_postfix(loss=f'{float(loss):.3f}', refresh=False)
             bar.update(frames)
         results = dict(personalize.personalize_people(
-            run.people, runner=runner(run, schedule), trainable=trainable, frozen=frozen,
+            run.people, runner=runner(run, schedule, devices), trainable=trainable, frozen=frozen,
             batch_stats=run.state.batch_stats, loss_means=run.state.loss_means,
-            seed=run.config.seed, people_per_chunk=config.people_per_chunk, keep=keep,
-            on_segment=on_segment))
+            seed=run.config.seed, people_per_chunk=count, keep=keep, on_segment=on_segment))
     return [results[i] for i in range(len(run.people))]
 
 
@@ -195,16 +208,37 @@ def split(run: Run) -> tuple[partition.Flat, partition.Flat]:
     return partition.split(run.state.params, frozen=frozen)
 
 
-def runner(run: Run, schedule: str) -> personalize.Runner:
+def people_together(run: Run) -> tuple[int, list[jax.Device]]:
+    """How many people to adapt at once, and on which devices: as the config says, or as fit."""
+    config, devices = run.config.personalize, jax.local_devices()
+    count = config.people_per_chunk
+    if not count:
+        each = capacity.person_bytes(
+            *split(run), run.state.batch_stats, model=private_model(run), perceptual=run.perceptual,
+            size=run.spec.size, batch=config.batch)
+        frames = max(len(clip.frames) for clip in run.people)
+        clip_bytes = 3 * frames * math.prod(clips.largest_frame(run.people))
+        count = capacity.people_at_once(each + clip_bytes, devices)
+    count = min(count, len(run.people))
+    return count, devices[:count]
+
+
+def private_model(run: Run) -> networks.PoseModel:
+    """The model as personalization computes it."""
+    config = run.config.personalize
+    return run.model.clone(lowering=config.lowering, dtype=COMPUTE[config.dtype])
+
+
+def runner(run: Run, schedule: str, devices: list[jax.Device]) -> personalize.Runner:
     """The compiled pieces of personalization for one schedule."""
     config = run.config.personalize
     steps = config[schedule]
     tx = personalize.optimizer(learning_rate=steps.learning_rate, images_first=steps.images_first,
                                image_learning_rate=steps.image_learning_rate)
     return personalize.make_runner(
-        model=run.model, perceptual=run.perceptual, tx=tx, spec=run.spec, schedule=schedule,
-        batch=config.batch, epochs=steps.epochs, augment=run.config.train.augment.to_dict(),
-        lowering=config.lowering)
+        model=run.model.clone(dtype=COMPUTE[config.dtype]), perceptual=run.perceptual, tx=tx,
+        spec=run.spec, schedule=schedule, batch=config.batch, epochs=steps.epochs,
+        augment=run.config.train.augment.to_dict(), lowering=config.lowering, devices=devices)
 
 
 def draw_pictures(run: Run, summary: dict, adapted: dict[str, list[personalize.Adapted]]) -> list[str]:
@@ -369,6 +403,7 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f'unexpected arguments: {" ".join(argv[1:])}')
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every file
     keep_compiled_programs()
+    capacity.one_device_per_core()
     workdir = pathlib.Path(WORKDIR.value) if WORKDIR.value else default_workdir()
     try:
         result = execute(CONFIG.value, workdir)

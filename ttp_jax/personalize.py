@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ttp_jax import geometry, heatmaps, losses, partition
 from ttp_jax.data import clips, pairs
@@ -224,21 +224,26 @@ class Runner(NamedTuple):
     weights: dict[str, jax.Array]
     schedule: str
     segment: int
-    devices: int
+    mesh: Mesh
+
+    def everywhere(self, tree):
+        """The tree on all of the runner's devices: what people share may come from fewer."""
+        return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
 
 
 def make_runner(*, model: PoseModel, perceptual: Perceptual, tx: optax.GradientTransformation,
                 spec: pairs.CropSpec, schedule: str, batch: int,
                 augment: Mapping[str, float], epochs: int = 1,
-                segment: int = 8, lowering: str = 'matmul') -> Runner:
-    """Lifts one person's loop over people and spreads them over the local devices.
+                segment: int = 8, lowering: str = 'matmul',
+                devices: Sequence[jax.Device] | None = None) -> Runner:
+    """Lifts one person's loop over people and spreads them over the local devices, or those given.
 
     No collective is needed: people are independent. `lowering` is for layers whose weights differ
     per person; predictions before adaptation share theirs.
     """
     shared = model.clone(train=False)
     private = shared.clone(lowering=lowering)
-    mesh = Mesh(np.array(jax.local_devices()), ('people',))
+    mesh = Mesh(np.array(devices or jax.local_devices()), ('people',))
 
     def lift(function, in_axes, **jit):
         specs = tuple(PartitionSpec(*('people',) * (axis == 0)) for axis in in_axes)
@@ -265,7 +270,7 @@ def make_runner(*, model: PoseModel, perceptual: Perceptual, tx: optax.GradientT
     return Runner(lift(before, (None, None, 0, None)), lift(start, (None, None, 0)),
                   lift(adapt, (0, None, None, None, 0, 0, None), donate_argnums=0),
                   lift(after, (0, None, None, 0, None)),
-                  perceptual.weights, schedule, segment, mesh.size)
+                  perceptual.weights, schedule, segment, mesh)
 
 
 class Adapted(NamedTuple):
@@ -300,6 +305,7 @@ def person_keys(people: Sequence[clips.Clip], seed: int) -> jax.Array:
 def predict_people(people: Sequence[clips.Clip], *, runner: Runner, params, batch_stats,
                    people_per_chunk: int) -> Iterator[tuple[int, Adapted]]:
     """(index, predictions) of everyone with the shared weights, before any adaptation."""
+    params, batch_stats = runner.everywhere((params, batch_stats))
     for members, batch, frames in _batches(people, runner=runner, people_per_chunk=people_per_chunk):
         segments = [runner.before(params, batch_stats, batch, f) for f in frames]
         yield from _unpack(people, members, segments, [])
@@ -316,12 +322,14 @@ def personalize_people(people: Sequence[clips.Clip], *, runner: Runner, trainabl
     keep: indices of those whose adapted weights are wanted. on_segment is told, after each segment,
     the mean loss `[]` and how many frames of how many people it worked off.
     """
+    trainable, frozen, batch_stats, loss_means, weights = runner.everywhere(
+        (trainable, frozen, batch_stats, loss_means, runner.weights))
     for members, batch, frames in _batches(people, runner=runner, people_per_chunk=people_per_chunk):
         states = runner.start(trainable, loss_means, batch)
         keys = person_keys([people[i] for i in members], seed)
         segments, history = [], []
         for f in frames:
-            states, loss, predictions = runner.adapt(states, frozen, batch_stats, runner.weights,
+            states, loss, predictions = runner.adapt(states, frozen, batch_stats, weights,
                                                      batch, keys, f)
             segments.append(predictions)
             history.append(loss)
@@ -331,7 +339,8 @@ def personalize_people(people: Sequence[clips.Clip], *, runner: Runner, trainabl
         for index, adapted in _unpack(people, members, segments, history):
             if index in keep:
                 row = members.index(index)
-                adapted = adapted._replace(trainable={k: v[row] for k, v in states.trainable.items()})
+                theirs = {path: leaf[row] for path, leaf in states.trainable.items()}
+                adapted = adapted._replace(trainable=jax.device_get(theirs))
             yield index, adapted
 
 
@@ -345,7 +354,7 @@ def _batches(people, *, runner: Runner, people_per_chunk: int):
     lengths = [len(clip.frames) for clip in people]
     padded = math.ceil(max(lengths) / runner.segment) * runner.segment
     size = clips.largest_frame(people)
-    for members in chunks(lengths, people_per_chunk=people_per_chunk, devices=runner.devices):
+    for members in chunks(lengths, people_per_chunk=people_per_chunk, devices=runner.mesh.size):
         batch = stack_people([people[i] for i in members], frames=padded, size=size)
         longest = lengths[members[0]]
         yield members, jax.device_put(batch), [start + jnp.arange(runner.segment) for start in

@@ -5,7 +5,7 @@ Contract: `train_step` is a pure function of a `TrainState` and a batch of pairs
 arrays only and has no device axis: pmap broadcasts it and returns one copy, so it saves as it is.
 """
 import functools
-from typing import Any, Callable, Iterable, Iterator
+from typing import Any, Callable, Iterable, Iterator, Sequence
 
 import flax.struct
 import jax
@@ -116,8 +116,8 @@ def train_step(state: TrainState, batch: pairs.Pairs, keys: jax.Array, rng: jax.
 
 
 def pmap_step(*, model: PoseModel, perceptual: Perceptual, axis_name: str = 'devices',
-              **dependencies) -> Callable:
-    """`train_step` over all local devices: `(state, batch, keys, rng) -> state, metrics`.
+              devices: Sequence[jax.Device] | None = None, **dependencies) -> Callable:
+    """`train_step` over all devices, or those given: `(state, batch, keys, rng) -> state, metrics`.
 
     Takes the whole batch and splits it; the number of samples must be a multiple of the number of
     devices. The perceptual weights are passed as an argument, not baked into the program.
@@ -130,11 +130,12 @@ def pmap_step(*, model: PoseModel, perceptual: Perceptual, axis_name: str = 'dev
                           **dependencies)
 
     mapped = jax.pmap(step, axis_name, in_axes=(None, None, 0, 0, None), out_axes=None,
-                      donate_argnums=1)
+                      donate_argnums=1, devices=devices)
+    local = devices or jax.local_devices()
     # Where pmap leaves its output: a state that starts anywhere else is compiled for twice.
-    everywhere = NamedSharding(Mesh(np.array(jax.local_devices()), (axis_name,)), PartitionSpec())
+    everywhere = NamedSharding(Mesh(np.array(local), (axis_name,)), PartitionSpec())
     weights = jax.device_put(perceptual.weights, everywhere)
-    split = functools.partial(_split, devices=jax.local_device_count())
+    split = functools.partial(_split, devices=len(local))
     return lambda state, batch, keys, rng: mapped(
         weights, jax.device_put(state, everywhere), split(batch), split(keys), rng)
 

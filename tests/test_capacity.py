@@ -1,0 +1,93 @@
+"""How many people are adapted at once follows from the memory there is."""
+import types
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from conftest import TINY
+
+from ttp_jax import capacity, partition, perceptual, personalize
+from ttp_jax import model as networks
+from ttp_jax.data import pairs
+
+GIB = 2**30
+
+
+def accelerator(limit, in_use=0):
+    return types.SimpleNamespace(platform='gpu', memory_stats=lambda: {
+        'bytes_limit': limit, 'bytes_in_use': in_use})
+
+
+def test_accelerators_take_as_many_people_as_fit_into_the_least_free_of_them():
+    assert capacity.people_at_once(GIB, [accelerator(100 * GIB)]) == 80
+    assert capacity.people_at_once(GIB, [accelerator(100 * GIB, in_use=50 * GIB)]) == 40
+    assert capacity.people_at_once(GIB, [accelerator(100 * GIB), accelerator(10 * GIB)]) == 2 * 8
+
+
+def test_one_person_per_device_is_tried_where_none_fits():
+    assert capacity.people_at_once(GIB, [accelerator(GIB // 2)] * 3) == 3
+
+
+def test_cores_take_one_person_each_while_memory_lasts(monkeypatch):
+    cores = jax.local_devices()
+    monkeypatch.setattr(capacity, 'free_bytes', lambda: 100 * GIB)
+    assert capacity.people_at_once(GIB, cores) == len(cores)
+    monkeypatch.setattr(capacity, 'free_bytes', lambda: 3 * GIB)
+    assert capacity.people_at_once(GIB, cores) == 2
+    monkeypatch.setattr(capacity, 'free_bytes', lambda: 0)
+    assert capacity.people_at_once(GIB, cores) == 1
+
+
+def test_training_takes_one_cpu_device():
+    assert capacity.training_devices() == jax.local_devices()[:1]
+
+
+@pytest.fixture(scope='module', params=[dict(width=8, image_width=8), dict(width=4, image_width=12)])
+def problem(request):
+    model = networks.PoseModel(**TINY | request.param)
+    image = jnp.zeros((1, 32, 32, 3))
+    variables = model.init(jax.random.key(0), image, image)
+    trainable, frozen = partition.split(variables['params'], frozen=partition.FROZEN['transformer'])
+    return model, perceptual.load('random'), trainable, frozen, variables['batch_stats']
+
+
+def planned_bytes(problem, people, batch):
+    """What XLA means to hold while it adapts `people` people."""
+    model, network, trainable, frozen, batch_stats = problem
+    runner = personalize.make_runner(
+        model=model, perceptual=network, tx=optax.adam(1e-4), schedule='offline', batch=batch, segment=2,
+        spec=pairs.CropSpec(32, model.cells(32)), augment={}, devices=jax.local_devices()[:1])
+    person = personalize.Person(jnp.zeros((people, 2, 40, 40, 3), jnp.uint8), jnp.full((people, 2), 40),
+                                jnp.tile(jnp.float32([4, 4, 30, 30]), (people, 2, 1)),
+                                jnp.full(people, 2))
+    states = runner.start(trainable, jnp.ones(4), person)
+    plan = runner.adapt.lower(states, frozen, batch_stats, network.weights, person,
+                              jax.random.split(jax.random.key(0), people), jnp.arange(2)
+                              ).compile().memory_analysis()
+    return plan.temp_size_in_bytes + plan.argument_size_in_bytes
+
+
+def test_a_person_takes_no_more_than_estimated_and_not_much_less(problem):
+    model, network, *variables = problem
+    estimate = capacity.person_bytes(*variables, model=model.clone(lowering='matmul'),
+                                     perceptual=network, size=32, batch=8)
+    added = planned_bytes(problem, 3, 8) - planned_bytes(problem, 2, 8)
+    assert added < estimate < 3 * added
+
+
+def test_frames_and_weights_may_be_shapes_alone(problem):
+    model, network, *variables = problem
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables)
+    known, again = (capacity.activation_bytes(*v, model=model, perceptual=network, size=32, batch=4)
+                    for v in (variables, shapes))
+    assert known == again > 0
+
+
+def test_bfloat16_keeps_about_half(problem):
+    model, network, *variables = problem
+    full, half = (capacity.activation_bytes(
+        *variables, model=model.clone(lowering='matmul', dtype=dtype), perceptual=network, size=32,
+        batch=8) for dtype in (None, jnp.bfloat16))
+    assert 0.4 < half / full < 0.8
+

@@ -1,0 +1,93 @@
+"""How many people are personalized at once, and where, when nobody says.
+
+A person who joins a chunk brings private weights, their gradient and Adam's moments, a clip, and what
+the forward pass leaves for the backward pass. On accelerators more people at once are faster, so
+memory decides. On a CPU each device is one core and takes one person: a second one only pushes the
+first from the caches (measured: experiments/throughput.py).
+"""
+import functools
+import math
+import os
+import pathlib
+import re
+from typing import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from ttp_jax import partition, personalize
+from ttp_jax.model import PoseModel
+from ttp_jax.perceptual import Perceptual
+
+# Weights, gradient, two moments, and a copy while they are replaced.
+_COPIES = 5
+# XLA's plans hold up to 2.6 times what is kept: gathered columns, and gradients under way.
+_OVERHEAD = 3
+_SHARE = 0.8  # of the free memory; the rest is for predictions and for what others need
+
+
+def activation_bytes(trainable: partition.Flat, frozen: partition.Flat, batch_stats, *,
+                     model: PoseModel, perceptual: Perceptual, size: int, batch: int) -> int:
+    """What the forward pass of one person's step leaves for the backward pass, parameters aside.
+
+    By shapes alone: arguments may be `jax.ShapeDtypeStruct`s. size: of a crop's side, pixels.
+    """
+    objective = functools.partial(personalize.self_supervised_loss, model=model)
+    crops = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.float32)
+    fixed = jax.tree.leaves((trainable, frozen, batch_stats, perceptual.weights))
+    known = {(x.shape, x.dtype) for x in fixed}
+
+    def pull_back(trainable, frozen, batch_stats, weights, target, source):
+        def loss(t):
+            return objective(t, frozen, batch_stats, jnp.ones(1 + perceptual.terms), target, source,
+                             jax.random.key(0), perceptual=perceptual._replace(weights=weights))[0]
+        return jax.vjp(loss, trainable)[1]
+
+    kept = jax.tree.leaves(jax.eval_shape(pull_back, trainable, frozen, batch_stats,
+                                          perceptual.weights, crops, crops))
+    return sum(x.size * x.dtype.itemsize for x in kept if (x.shape, x.dtype) not in known)
+
+
+def person_bytes(trainable: partition.Flat, *rest, **how) -> int:
+    """What one more person in a chunk takes at most; arguments of `activation_bytes`."""
+    weights = sum(leaf.size * leaf.dtype.itemsize for leaf in trainable.values())
+    return _COPIES * weights + _OVERHEAD * activation_bytes(trainable, *rest, **how)
+
+
+def people_at_once(bytes_each: int, devices: Sequence[jax.Device]) -> int:
+    """How many people the devices take together, at least one."""
+    if devices[0].platform == 'cpu':
+        return max(1, min(len(devices), math.floor(_SHARE * free_bytes() / bytes_each)))
+    free = min(_free_on(device) for device in devices)
+    return len(devices) * max(1, math.floor(_SHARE * free / bytes_each))
+
+
+def _free_on(device: jax.Device) -> float:
+    statistics = device.memory_stats() or {}
+    return statistics.get('bytes_limit', 0) - statistics.get('bytes_in_use', 0)
+
+
+def free_bytes() -> float:
+    """Memory of this machine that is still to be had; infinite where the system does not say."""
+    try:
+        text = pathlib.Path('/proc/meminfo').read_text()
+    except OSError:
+        return math.inf
+    return 1024 * int(re.search(r'MemAvailable:\s+(\d+)', text).group(1))
+
+
+def one_device_per_core() -> None:
+    """Makes each core a device of the CPU backend, unless XLA_FLAGS says how many there should be.
+
+    To be called before JAX computes anything. Two people on a core each are faster than two cores on
+    one person after the other.
+    """
+    if 'xla_force_host_platform_device_count' not in os.environ.get('XLA_FLAGS', ''):
+        count = getattr(os, 'sched_getaffinity', lambda _: range(os.cpu_count() or 1))
+        jax.config.update('jax_num_cpu_devices', len(count(0)))
+
+
+def training_devices() -> list[jax.Device] | None:
+    """Of a CPU one device, which uses every core by itself; None, for all, of accelerators."""
+    devices = jax.local_devices()
+    return devices[:1] if devices[0].platform == 'cpu' else None
