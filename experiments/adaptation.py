@@ -12,7 +12,7 @@ import pathlib
 import numpy as np
 from ml_collections import ConfigDict
 
-from ttp_jax import evaluate, main, partition
+from ttp_jax import capacity, evaluate, main, partition
 
 PAPER = {'epochs': 1, 'images_first': 0, 'learning_rate': 1e-4, 'image_learning_rate': 1e-4}
 
@@ -28,6 +28,7 @@ ROWS = {
         '2 steps a frame': {'steps': {'epochs': 2}},
         '4 steps a frame': {'steps': {'epochs': 4}},
         'batch 16': {'batch': 16},
+        'bfloat16': {'dtype': 'bfloat16'},
         'image networks frozen': {'freeze': (partition.IMAGE_NETWORKS,), 'steps': {'images_first': 0}},
     }.items()
 }
@@ -57,6 +58,7 @@ def study() -> None:
     parser.add_argument('--rows', type=lambda names: names.split(','), default=list(ROWS))
     arguments = parser.parse_args()
     main.keep_compiled_programs()
+    capacity.one_device_per_core()
     config = ConfigDict(json.loads((arguments.workdir / 'config.json').read_text()))
     config.data.test_people = arguments.people
     run = main.Run(config, arguments.workdir)

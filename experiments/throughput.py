@@ -9,15 +9,16 @@ are skipped with a line without it. The columns:
 
     people          adapted in this row; PyTorch's loops take people one after another, so that
                     their one row holds for any number
-    chunk           of these, at a time: one vmapped program. 1 is what configs/ do on a CPU
+    devices         that share them: of a CPU its cores, where a chunk is one person, else one
+    chunk           people at a time on a device, vmapped. On a CPU configs/ take 1
     lowering        ttp_jax.layers' for private weights; of PyTorch, its mode (torch_reference.py)
     frames/s        online: frames adapted to and predicted, of everyone together; joint: images
     gflops          achieved GFLOP/s: the arithmetic that the mathematics needs, by formula from
                     each layer's shape (arithmetic.py), not what an implementation happens to do.
                     XLA's own count of the traced step stands below the table
     matmul          gflops as a share of the best batched matmul found on this machine in this run
-    peak            jax: arguments, outputs and temporaries of the compiled program. PyTorch, CPU:
-                    growth of the process; GPU: the allocator's peak
+    peak            jax: arguments, outputs and temporaries of the compiled program on a device.
+                    PyTorch, CPU: growth of the process; GPU: the allocator's peak
     compile, again  seconds to trace and compile with an empty cache, and once more, in a new
                     process, from the persistent cache (of the first program of each kind)
 
@@ -107,7 +108,7 @@ class Job:
     lowering: str = ''
     dtype: str = 'float32'
     redundant: bool = False
-    again: bool = False  # compile only, with the cache warm
+    compile_only: bool = False
     patience: float = 8.0
 
     @property
@@ -115,7 +116,7 @@ class Job:
         words = [self.size, self.task, self.implementation, self.lowering]
         if (self.task, self.framework) == ('online', 'jax'):
             words.append(f'{",".join(map(str, self.people))} people in chunks of {self.chunk}')
-        return ' '.join(filter(None, [*words, 'again' if self.again else '']))
+        return ' '.join(filter(None, [*words, 'compiled only' if self.compile_only else '']))
 
     @property
     def implementation(self) -> str:
@@ -154,8 +155,9 @@ def online_jobs(base: Job, people: tuple[int, ...], modes: tuple[str, ...], *,
                 quick: bool) -> Iterator[Job]:
     """Personalization: of chunks of one, of everyone together, and PyTorch's loops."""
     change = functools.partial(dataclasses.replace, base)
-    if not base.gpu:  # one program, whoever many people: one process
+    if not base.gpu:  # as configs/ do, a program for one and a program for all cores
         yield change(people=people, lowering='matmul')
+        yield change(lowering='matmul', batch=base.batch // 2, compile_only=True)
     for dtype in ('float32', 'bfloat16') if base.gpu else ('float32',):
         for lowering in LOWERINGS:
             new = [p for p in people if p > 1 or base.gpu or lowering == 'library']
@@ -319,26 +321,40 @@ def slow(job: Job) -> bool:
 
 def jax_online(job: Job) -> None:
     import jax
+
+    from ttp_jax import capacity
+    if job.chunk == 1 and not job.gpu:
+        capacity.one_device_per_core()
+    setup, devices = Jax(job), jax.local_devices()
+    needed = [min(math.ceil(number / job.chunk), len(devices)) for number in job.people]
+    for count in sorted(set(needed)):
+        online_program(setup, devices[:count], [p for p, n in zip(job.people, needed) if n == count])
+
+
+def online_program(setup: Jax, devices: list, numbers: list[int]) -> None:
+    """Times one program, with `chunk` people on each device, for several numbers of people."""
+    import jax
     import jax.numpy as jnp
     import optax
 
     from ttp_jax import personalize
-    setup = Jax(job)
-    count = min(2, setup.size.frames) if slow(job) else setup.size.frames
+    job, size, together = setup.job, setup.size, setup.job.chunk * len(devices)
+    count = min(2, size.frames) if slow(job) else size.frames
     trainable, frozen = setup.split()
     runner = personalize.make_runner(
         model=setup.model, perceptual=setup.network, tx=optax.adam(1e-4), spec=setup.spec,
-        schedule='online', batch=job.batch, augment={}, lowering=job.lowering)
-    frames, boxes = drawn_frames(setup.size, count)
-    everyone = [np.stack([x] * job.chunk) for x in (frames, np.array(setup.size.frame, np.int32),
-                                                    boxes, np.array(count, np.int32))]
-    people = jax.device_put(personalize.Person(*everyone))
-    shared = jax.device_put((frozen, setup.variables['batch_stats'], setup.network.weights))
-    after = (*shared, people, jax.random.split(jax.random.key(0), job.chunk), jnp.arange(count))
-    state = runner.start(trainable, setup.loss_means, people)
+        schedule='online', batch=job.batch, augment={}, lowering=job.lowering, devices=devices)
+    frames, boxes = drawn_frames(size, count)
+    everyone = [np.stack([x] * together) for x in (frames, np.array(size.frame, np.int32), boxes,
+                                                   np.array(count, np.int32))]
+    shared = runner.everywhere((frozen, setup.variables['batch_stats'], setup.network.weights))
+    people = personalize.Person(*everyone)
+    after = (*shared, people, jax.random.split(jax.random.key(0), together), jnp.arange(count))
+    state = runner.start(*runner.everywhere((trainable, setup.loss_means)), people)
     program, row = compiled(runner.adapt, state, *after)
-    if job.again or too_large(row):
-        return emit({'people': job.people[0], **row})
+    row['devices'] = len(devices)
+    if job.compile_only or too_large(row):
+        return emit({'people': numbers[0], **row})
     state = [state]  # donated to each call
 
     def call(chunks):
@@ -346,9 +362,9 @@ def jax_online(job: Job) -> None:
             state[0], loss, _ = program(state[0], *after)
         jax.block_until_ready(loss)
 
-    for number in job.people:
-        chunks = math.ceil(number / job.chunk)
-        time_calls(functools.partial(call, chunks), work=chunks * job.chunk * count,
+    for number in numbers:
+        chunks = math.ceil(number / together)
+        time_calls(functools.partial(call, chunks), work=chunks * together * count,
                    row=lambda: {'people': number, **row}, patience=job.patience)
 
 
@@ -376,7 +392,7 @@ def jax_joint(job: Job) -> None:
     after = (setup.network.weights, batch, jax.random.split(jax.random.key(0), job.batch),
              jax.random.key(1))
     program, row = compiled(jax.jit(step, donate_argnums=0), state, *after)
-    if job.again or too_large(row):
+    if job.compile_only or too_large(row):
         return emit({'people': 1, **row})
     state = [state]
 
@@ -535,7 +551,8 @@ def work_off(job: Job) -> None:
 
 COLUMNS = {  # heading: (field, format)
     'backend': ('backend', '{}'), 'size': ('size', '{}'), 'task': ('task', '{}'),
-    'people': ('people', '{}'), 'chunk': ('chunk', '{}'), 'batch': ('batch', '{}'),
+    'people': ('people', '{}'), 'devices': ('devices', '{}'),
+    'chunk': ('chunk', '{}'), 'batch': ('batch', '{}'),
     'implementation': ('implementation', '{}'), 'lowering': ('lowering', '{}'),
     'frames/s': ('frames_per_second', '{:.3g}'), 'gflops': ('gflops', '{:.1f}'),
     'matmul': ('matmul_share', '{:.0%}'), 'peak MB': ('peak_bytes', '{:.0f}'),
@@ -608,17 +625,17 @@ class Results:
         return self.best(**wanted) or self.best('at_most', **wanted)
 
     def memory_per_person(self, size: str) -> float | None:
-        """Bytes that one more person in the chunk costs, without activations, in copies of the
-        trained parameters."""
-        rows = {row['chunk']: row['peak_bytes'] for row in self.select(
-            size=size, task='online', framework='jax', lowering='matmul', dtype='float32')
-            if row.get('peak_bytes')}
-        if len(rows) < 2 or size not in self.counts:
+        """Bytes that one more person in the chunk costs, in copies of the trained parameters;
+        without activations, which are what grows with the batch."""
+        rows = [row for row in self.select(size=size, task='online', framework='jax', dtype='float32',
+                                           lowering='matmul') if row.get('peak_bytes')]
+        peak = {(row['chunk'], row['batch']): row['peak_bytes'] for row in rows}
+        (few, batch), (many, _) = min(peak, default=(0, 0)), max(peak, default=(0, 0))
+        if few == many or (few, 2 * batch) not in peak:
             return None
-        few, many = min(rows), max(rows)
-        slope = (rows[many] - rows[few]) / (many - few)
-        counted = self.counts[size]
-        return (slope - counted['activation_bytes']) / counted['trainable_bytes']
+        added = (peak[many, 2 * batch] - peak[few, 2 * batch]) / (many - few)
+        activations = 2 * (peak[few, 2 * batch] - peak[few, batch]) / few
+        return (added - activations) / self.counts[size]['trainable_bytes']
 
 
 def ratio(a: float | None, b: float | None) -> float | None:
@@ -710,10 +727,10 @@ def measure(job: Job, measured: Callable[[Job], list[Row]], *, backend: str,
             again: bool) -> list[Row]:
     """The job's rows, complete but for what needs other rows."""
     fields = dict(backend=backend, implementation=job.implementation, **{
-        k: v for k, v in dataclasses.asdict(job).items() if k not in ('people', 'gpu', 'again')})
+        k: v for k, v in dataclasses.asdict(job).items() if k not in ('people', 'gpu', 'compile_only')})
     rows = [{**fields, 'people': job.people[0], **row} for row in measured(job)]
     if again and job.framework == 'jax' and 'compile_seconds' in rows[0]:
-        for row in measured(dataclasses.replace(job, again=True)):
+        for row in measured(dataclasses.replace(job, compile_only=True)):
             rows[0]['again_seconds'] = row.get('compile_seconds')
     if (job.task, job.framework) != ('online', 'jax'):
         rows = [{**row, 'chunk': None} for row in rows]
