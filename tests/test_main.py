@@ -97,6 +97,15 @@ def test_a_trained_model_can_be_personalized_without_training(finished, tmp_path
     assert main.execute(config, tmp_path)['mpck'] == report['mpck']
 
 
+def test_people_share_the_devices_there_are(finished):
+    config = tiny_config()
+    run = main.Run(config, finished[0])
+    devices = jax.local_devices()
+    for wanted, count in ((0, 3), (1, 1), (2, 2), (9, 3)):  # three people, four devices
+        config.personalize.people_per_chunk = wanted
+        assert main.people_together(run) == (count, devices[:count])
+
+
 def test_a_checkpoint_of_another_shape_is_refused_before_training(finished, tmp_path):
     config = tiny_config()
     config.checkpoint, config.model.features = str(finished[0]), 16
@@ -187,6 +196,7 @@ def not_weights(path):
     (lambda c, _: c.personalize.update(schedules=('later',)), "no schedule 'later'"),
     (lambda c, _: c.personalize.update(frozen=('nothing/.*',)), "'nothing/.*' matches no"),
     (lambda c, _: c.model.update(variant='baseline'), "schedules is .*set --config.*='\\(\\)'"),
+    (lambda c, _: c.personalize.update(dtype='float8'), "config.personalize.dtype is 'float8', expected"),
     (lambda c, path: c.train.update(encoder_weights=not_weights(path)), 'file: a foreign file'),
     (lambda c, path: (c.train.update(encoder_weights=str(path)), c.update(checkpoint='run')),
      'both set'),
