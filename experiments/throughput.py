@@ -52,7 +52,7 @@ from typing import Any, Callable, Iterator, NamedTuple
 
 import numpy as np
 
-from ttp_jax import host_memory
+from ttp_jax import host_memory, layers
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 Row = dict[str, Any]
@@ -157,6 +157,7 @@ def online_jobs(base: Job, people: tuple[int, ...], modes: tuple[str, ...], *,
     change = functools.partial(dataclasses.replace, base)
     if not base.gpu:  # as configs/ do, a program for one and a program for all cores
         yield change(people=people, lowering='matmul')
+        yield change(people=people, lowering='winograd')
         yield change(lowering='matmul', batch=base.batch // 2, compile_only=True)
     for dtype in ('float32', 'bfloat16') if base.gpu else ('float32',):
         for lowering in LOWERINGS:
@@ -172,7 +173,7 @@ def online_jobs(base: Job, people: tuple[int, ...], modes: tuple[str, ...], *,
 def joint_jobs(base: Job, modes: tuple[str, ...], *, quick: bool) -> Iterator[Job]:
     """Joint training steps."""
     for dtype in ('float32', 'bfloat16') if base.gpu else ('float32',):
-        for lowering in LOWERINGS[:1] if quick else LOWERINGS:
+        for lowering in ('matmul', 'winograd') if quick else layers.LOWERINGS:
             yield dataclasses.replace(base, lowering=lowering, dtype=dtype)
     for mode in modes:
         yield dataclasses.replace(base, framework='torch', lowering=mode, dtype=precision(mode))
@@ -644,11 +645,11 @@ def ratio(a: float | None, b: float | None) -> float | None:
 
 def cpu_targets(r: Results) -> list[Target]:
     """Two cores."""
-    online = functools.partial(r.best, task='online', framework='jax', lowering='matmul')
+    online = functools.partial(r.best, task='online', framework='jax', lowering=('matmul', 'winograd'))
     eight, two = online(size='small', people=8), online(size='paper', people=2, batch=8)
     joint = functools.partial(r.best, task='joint', framework='jax')
     library = r.slow(size='small', people=8, lowering='library', task='online')
-    one, sixteen = (online(size='small', people=n, chunk=1) for n in (1, 16))
+    one, sixteen = (online(size='small', people=n, chunk=1, lowering='matmul') for n in (1, 16))
     program = r.select(size='small', task='online', framework='jax', lowering='matmul', chunk=1)
     compile_, again = (program[0].get(f) if program else None
                        for f in ('compile_seconds', 'again_seconds'))

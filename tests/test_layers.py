@@ -50,6 +50,16 @@ def test_convolution_and_gradients_agree_with_the_library(lowering, height, widt
     assert_close(actual, expected)
 
 
+def test_winograd_tiles_agree_with_the_library_where_they_are_used():
+    x, kernel = normal(0, IMAGES, 16, 18, 48), normal(1, 3, 3, 48, 64)
+    assert layers._suits_winograd(x, kernel)
+    expected = output_and_gradients(strided('library', 1), x, kernel)
+    assert_close(output_and_gradients(strided('winograd', 1), x, kernel), expected)
+    everyone = jax.vmap(functools.partial(output_and_gradients, strided('winograd', 1)))
+    assert_close(jax.tree.map(lambda leaf: leaf[1], everyone(jnp.stack([x + 1, x]),
+                                                             jnp.stack([2 * kernel, kernel]))), expected)
+
+
 @pytest.mark.parametrize('lowering', LOWERINGS)
 @pytest.mark.parametrize('in_axes', [(0, 0), (0, None), (None, 0)])
 @pytest.mark.parametrize('k, stride', [(3, 1), (3, 2), (7, 2), (1, 1)])

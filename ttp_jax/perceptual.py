@@ -39,7 +39,7 @@ class Perceptual(NamedTuple):
 def _conv(weights: Weights, name: str, x: jax.Array, stride: int = 1) -> jax.Array:
     # Inside personalization's loop the library's convolution would run on a single thread.
     kernel, bias = (weights[f'{name}.{part}'].astype(x.dtype) for part in ('weight', 'bias'))
-    return layers.convolve(x, kernel, stride=stride, lowering='matmul') + bias
+    return layers.convolve(x, kernel, stride=stride, lowering='winograd') + bias
 
 
 def _max_pool(x: jax.Array, window: int = 2, stride: int = 2, pad: str = 'VALID') -> jax.Array:
