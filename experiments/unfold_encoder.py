@@ -20,11 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from ttp_jax import convert, partition, torch_files
+from ttp_jax import convert, layers, partition, torch_files
 from ttp_jax import model as networks
 from ttp_jax.data import pairs, penn_action
-
-EPSILON = 1e-5  # of layers.BatchNorm
 
 
 def folded_variables(folded: dict[str, np.ndarray], fresh: dict) -> dict[str, np.ndarray]:
@@ -67,7 +65,7 @@ def unfold(flat: dict[str, np.ndarray], outputs: dict[str, np.ndarray], folded: 
             continue
         mean, var = y.mean((0, 1, 2)), y.var((0, 1, 2))
         flat[f'batch_stats/{norm}/mean'], flat[f'batch_stats/{norm}/var'] = mean, var
-        flat[f'params/{norm}/scale'] = np.sqrt(var + EPSILON)
+        flat[f'params/{norm}/scale'] = np.sqrt(var + layers.BatchNorm.epsilon)
         flat[f'params/{norm}/bias'] += mean
 
 

@@ -75,8 +75,8 @@ def convolve_upsampled(x: jax.Array, kernel: jax.Array, *, lowering: str = 'libr
     """`convolve` of `x [N, H, W, in]` with every pixel repeated 2 x 2: `[N, 2H, 2W, out]`, k = 3.
 
     Of three neighbours in the repeated image two are the same pixel, so that this is a transposed
-    convolution with sums of taps for a kernel: 16 instead of 36 products per pixel of `x`, of which
-    a quarter is gathered. Raises ValueError for an unknown lowering or another kernel.
+    convolution with sums of taps for a kernel: 16 instead of 36 products per pixel of `x`. Raises
+    ValueError for an unknown lowering or another kernel.
     """
     if kernel.shape[:2] != (3, 3):
         raise ValueError(f'kernel is {kernel.shape[0]} x {kernel.shape[1]}, expected 3 x 3')
@@ -355,8 +355,9 @@ def _pad(x, height, width):
 class Conv(nn.Module):
     """A convolution of odd size. Parameters 'kernel' `[k, k, in, features]` and maybe 'bias'.
 
-    `upsample`: of the image with every pixel repeated 2 x 2 (kernel 3, stride 1). `dtype` is what it computes and returns in (None: the input's); parameters stay float32. Raises
-    ValueError for an even size.
+    `upsample`: of the image with every pixel repeated 2 x 2 (kernel 3, stride 1). `dtype` is what it
+    computes and returns in (None: the input's); parameters stay float32. Raises ValueError for an
+    even size.
     """
     features: int
     kernel: int = 3
