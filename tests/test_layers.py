@@ -50,6 +50,19 @@ def test_convolution_and_gradients_agree_with_the_library(lowering, height, widt
     assert_close(actual, expected)
 
 
+@pytest.mark.parametrize('window, padding', [(2, ((0, 0), (0, 0))), (3, ((1, 1), (1, 1))),
+                                             (3, ((0, 0), (0, 1))), (3, ((0, 1), (0, 0)))])
+@pytest.mark.parametrize('height, width', [(8, 12), (7, 9), (6, 5), (3, 4)])
+def test_max_pool_and_its_gradient_agree_with_the_library(height, width, window, padding):
+    x = normal(0, IMAGES, height, width, 3)
+
+    def library(x):
+        return lax.reduce_window(x, -jnp.inf, lax.max, (1, window, window, 1), (1, 2, 2, 1),
+                                 ((0, 0), *padding, (0, 0)))
+    expected = output_and_gradients(library, x)
+    assert_close(output_and_gradients(lambda x: layers.max_pool(x, window, padding), x), expected)
+
+
 def test_winograd_tiles_agree_with_the_library_where_they_are_used():
     x, kernel = normal(0, IMAGES, 16, 18, 48), normal(1, 3, 3, 48, 64)
     assert layers._suits_winograd(x, kernel)

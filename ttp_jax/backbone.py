@@ -87,7 +87,7 @@ class ResNet(nn.Module):
         block = Bottleneck if bottleneck else BasicBlock
         x = nn.relu(self.norm(name='bn1')(self.conv(self.width, 7, 2, name='conv1')(x)))
         if self.stem_pool:
-            x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+            x = layers.max_pool(x, 3, ((1, 1), (1, 1)))
         for stage, count in enumerate(blocks):
             for i in range(count):
                 x = block(self.width * 2**stage, 2 if stage and i == 0 else 1, self.conv, self.norm,

@@ -42,11 +42,6 @@ def _conv(weights: Weights, name: str, x: jax.Array, stride: int = 1) -> jax.Arr
     return layers.convolve(x, kernel, stride=stride, lowering='winograd') + bias
 
 
-def _max_pool(x: jax.Array, window: int = 2, stride: int = 2, pad: str = 'VALID') -> jax.Array:
-    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, window, window, 1),
-                                 (1, stride, stride, 1), pad)
-
-
 # --- random features -------------------------------------------------------------------------
 
 RANDOM_STAGES = (16, 32, 64)
@@ -88,7 +83,7 @@ def vgg16_features(weights: Weights, images: jax.Array) -> list[jax.Array]:
     maps, x = [], images
     for group in VGG16_SLICES:
         for i in group:
-            x = _max_pool(x) if i in VGG16_POOLED else x
+            x = layers.max_pool(x, 2) if i in VGG16_POOLED else x
             x = jax.nn.relu(_conv(weights, f'features.{i}', x))
         maps.append(x)
     return maps
@@ -119,7 +114,7 @@ def squeezenet_features(weights: Weights, images: jax.Array) -> list[jax.Array]:
     x = jax.nn.relu(_unpadded_stem(weights, x))
     maps = [x]
     for i in FIRES:
-        x = _max_pool(x, 3, 2, _ceil_pad(x)) if i in (2, 5, 9) else x
+        x = layers.max_pool(x, 3, _ceil_pad(x)) if i in (2, 5, 9) else x
         squeezed = jax.nn.relu(_conv(weights, f'fire{i}/squeeze1x1', x))
         x = jnp.concatenate([jax.nn.relu(_conv(weights, f'fire{i}/expand{k}x{k}', squeezed))
                              for k in (1, 3)], axis=-1)
@@ -136,9 +131,10 @@ def _unpadded_stem(weights: Weights, x: jax.Array) -> jax.Array:
     return _conv(weights, 'conv1', x[:, 1:, 1:], stride=2)[:, 1:1 + height, 1:1 + width]
 
 
-def _ceil_pad(x: jax.Array) -> list[tuple[int, int]]:
+def _ceil_pad(x: jax.Array) -> layers.Padding:
     """Padding that makes a 3 x 3, stride 2 pool round its output size up, as Caffe does."""
-    return [(0, 0), *((0, (1 - n) % 2) for n in x.shape[1:3]), (0, 0)]
+    height, width = x.shape[1:3]
+    return (0, (1 - height) % 2), (0, (1 - width) % 2)
 
 
 def squeezenet_shapes() -> dict[str, tuple[int, ...]]:
