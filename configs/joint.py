@@ -57,7 +57,7 @@ def drawn() -> ConfigDict:
         'perceptual': {'kind': 'random', 'weights': '', 'seed': 0},
         'train': {
             'encoder_weights': '',  # a file of torchvision's ResNet that the encoder starts from
-            'steps': 1200,
+            'steps': 1800,
             'batch': 16,
             'lowering': 'matmul',
             'dtype': 'float32',  # or 'bfloat16': what networks compute in; parameters stay float32
