@@ -83,7 +83,7 @@ def drawn() -> ConfigDict:
                        'images_first': 16,  # steps in which only the image networks learn
                        'learning_rate': 5e-5,
                        'image_learning_rate': 3e-4},  # of the image encoders and the renderer
-            'offline': {'epochs': 8, 'images_first': 64, 'learning_rate': 2e-4,
+            'offline': {'epochs': 5, 'images_first': 40, 'learning_rate': 2e-4,
                         'image_learning_rate': 1e-3},
         },
         'pictures': 4,  # test people to draw before and after
