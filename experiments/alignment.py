@@ -73,7 +73,7 @@ def samples(people: list[clips.Clip], frames: int) -> Iterator[pairs.Pairs]:
 
     All are padded to one size, so that one compiled program serves everyone.
     """
-    bank, start = clips.stack_clips(people), 0
+    bank, start = jax.device_put(clips.stack_clips(people)), 0
     for length in (len(clip.frames) for clip in people):
         target = np.linspace(0, length - 1, frames).round().astype(int)
         yield pairs.take(bank, start + target, start + (target + length // 2) % length)
