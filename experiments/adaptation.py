@@ -34,6 +34,15 @@ ROWS = {
 }
 
 
+def finished_run(workdir: pathlib.Path, *, people: int) -> main.Run:
+    """A finished run as its workdir has it, with so many test people."""
+    main.keep_compiled_programs()
+    capacity.one_device_per_core()
+    config = ConfigDict(json.loads((workdir / 'config.json').read_text()))
+    config.data.test_people = people
+    return main.Run(config, workdir)
+
+
 def scores(run: main.Run, predictions: list[np.ndarray]) -> tuple[float, np.ndarray]:
     """(pooled mPCK, mPCK of each person)."""
     truth = [clip.joints for clip in run.people], [clip.visibility for clip in run.people]
@@ -57,11 +66,8 @@ def study() -> None:
     parser.add_argument('--people', type=int, default=12)
     parser.add_argument('--rows', type=lambda names: names.split(','), default=list(ROWS))
     arguments = parser.parse_args()
-    main.keep_compiled_programs()
-    capacity.one_device_per_core()
-    config = ConfigDict(json.loads((arguments.workdir / 'config.json').read_text()))
-    config.data.test_people = arguments.people
-    run = main.Run(config, arguments.workdir)
+    run = finished_run(arguments.workdir, people=arguments.people)
+    config = run.config
     before, each_before = scores(run, main.before_phase(run))
     print(f'{"before":<32} {before:6.1f}', flush=True)
     for name in arguments.rows:

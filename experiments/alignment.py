@@ -5,23 +5,23 @@
 WORKDIR is a finished run. For people it was trained on and people it was not, prints the cosine
 between the gradients of the reconstruction loss and of the supervised loss, both with respect to
 encoder and self-supervised head, averaged over people, and for how many it is positive. `--wait` asks
-again for the test people after so many steps of their image networks alone, which move no keypoint.
+again for the test people after so many steps of their image networks alone, which move no keypoint:
+as many a frame as bring the longest clip there, so that shorter ones get fewer.
 Personalization follows the first gradient; labels, which it never sees, are in the second.
 """
 import argparse
 import functools
 import itertools
-import json
 import math
 import pathlib
-from typing import Callable, Iterator
+from typing import Callable, Iterable, Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
-from ttp_jax import capacity, geometry, losses, main, partition, personalize
+from adaptation import finished_run
+from ttp_jax import geometry, losses, main, partition, personalize
 from ttp_jax.data import clips, pairs
 
 SEEING = ('encoder/', 'self_supervised_head/')
@@ -35,8 +35,8 @@ def cosine(a: partition.Flat, b: partition.Flat) -> jax.Array:
 
 
 def alignment(run: main.Run) -> Callable:
-    """A compiled `(trainable, pairs [F], ...) -> cosine` for crops of one person."""
-    model, frozen = run.model.clone(train=False), split(run)[1]
+    """A compiled `(trainable, pairs [F]) -> cosine` for crops of one person."""
+    model, frozen = run.model.clone(train=False), main.split(run)[1]
     upright = functools.partial(pairs.crop_pair, augmentation=geometry.Augmentation(), spec=run.spec)
     labels = functools.partial(pairs.targets, flip=jnp.array(False), spec=run.spec,
                                mirror=run.data.skeleton.mirror)
@@ -63,11 +63,6 @@ def alignment(run: main.Run) -> Callable:
     return of_person
 
 
-def split(run: main.Run) -> tuple[partition.Flat, partition.Flat]:
-    """What the paper trains and freezes, whatever the run's config says."""
-    return partition.split(run.state.params, frozen=partition.FROZEN[run.model.variant])
-
-
 def samples(people: list[clips.Clip], frames: int) -> Iterator[pairs.Pairs]:
     """Of each person frames evenly spread over the clip, each with the one half a clip away as its source.
 
@@ -80,15 +75,17 @@ def samples(people: list[clips.Clip], frames: int) -> Iterator[pairs.Pairs]:
         start += length
 
 
-def waited(run: main.Run, steps: int, people: int) -> list[partition.Flat]:
+def waited(run: main.Run, steps: int) -> list[partition.Flat]:
     """The test people's private weights after steps of the image networks alone."""
     schedule = run.config.personalize.offline
     longest = max(len(clip.frames) for clip in run.people)
     schedule.update({'epochs': math.ceil(steps / longest), 'images_first': 0, 'learning_rate': 0.0})
-    return [a.trainable for a in main.personalize_phase(run, 'offline', range(people))]
+    return [a.trainable for a in main.personalize_phase(run, 'offline', range(len(run.people)))]
 
 
-def show(name: str, cosines: list[float]) -> None:
+def show(name: str, cosines: Iterable[jax.Array]) -> None:
+    """A line of the table."""
+    cosines = [float(value) for value in cosines]
     positive = sum(value > 0 for value in cosines)
     print(f'{name:<28} {np.mean(cosines):+.3f}  positive for {positive} of {len(cosines)}', flush=True)
 
@@ -100,19 +97,14 @@ def study() -> None:
     parser.add_argument('--frames', type=int, default=16)
     parser.add_argument('--wait', type=int, default=0)
     arguments = parser.parse_args()
-    main.keep_compiled_programs()
-    capacity.one_device_per_core()
-    config = ConfigDict(json.loads((arguments.workdir / 'config.json').read_text()))
-    config.data.test_people = arguments.people
-    run = main.Run(config, arguments.workdir)
-    of_person, shared = alignment(run), split(run)[0]
-    cases = {'people trained on': (run.data.train[:arguments.people], itertools.repeat(shared)),
-             'unseen people': (run.people, itertools.repeat(shared))}
+    run = finished_run(arguments.workdir, people=arguments.people)
+    of_person, shared = alignment(run), itertools.repeat(main.split(run)[0])
+    known, unseen = (list(samples(people, arguments.frames))
+                     for people in (run.data.train[:arguments.people], run.people))
+    show('people trained on', map(of_person, shared, known))
+    show('unseen people', map(of_person, shared, unseen))
     if arguments.wait:
-        cases[f'... after {arguments.wait} image steps'] = (
-            run.people, waited(run, arguments.wait, len(run.people)))
-    for name, (people, weights) in cases.items():
-        show(name, [float(of_person(*person)) for person in zip(weights, samples(people, arguments.frames))])
+        show(f'... after {arguments.wait} image steps', map(of_person, waited(run, arguments.wait), unseen))
 
 
 if __name__ == '__main__':
