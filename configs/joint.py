@@ -59,7 +59,7 @@ def drawn() -> ConfigDict:
             'encoder_weights': '',  # a file of torchvision's ResNet that the encoder starts from
             'steps': 1800,
             'batch': 16,
-            'lowering': 'matmul',
+            'lowering': 'auto',  # of convolutions: what suits the backend, or as in layers.py
             'dtype': 'float32',  # or 'bfloat16': what networks compute in; parameters stay float32
             'learning_rate': 1e-3,
             'drops': (90 / 140, 120 / 140),  # where the rate falls tenfold, in parts of the run
@@ -75,7 +75,7 @@ def drawn() -> ConfigDict:
             'batch': 8,
             'frozen': (),  # patterns of parameter paths; empty: what the paper freezes
             'people_per_chunk': 0,  # adapted at once; 0: as many as fit, on a CPU one a core
-            'lowering': 'matmul',
+            'lowering': 'auto',
             'dtype': 'float32',
             # A small model cannot draw a stranger. Until it can, keypoints had better not follow
             # what it draws: experiments/README.md.

@@ -64,7 +64,7 @@ def paper(data_set: str, *, file: str) -> ConfigDict:
             'encoder_weights': '',  # a file of torchvision's ResNet that the encoder starts from
             'steps': EPOCHS * STEPS_PER_EPOCH,
             'batch': 32,
-            'lowering': 'matmul',
+            'lowering': 'auto',  # of convolutions: what suits the backend, or as in layers.py
             'dtype': 'float32',
             'learning_rate': 1e-3,
             'drops': (90 / EPOCHS, 120 / EPOCHS),
@@ -79,7 +79,7 @@ def paper(data_set: str, *, file: str) -> ConfigDict:
             'batch': 32,
             'frozen': (),  # what the paper freezes
             'people_per_chunk': 0,  # as many as fit
-            'lowering': 'matmul',
+            'lowering': 'auto',
             'dtype': 'float32',
             'online': dict(ADAPTATION),
             'offline': dict(ADAPTATION),

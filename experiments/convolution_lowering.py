@@ -13,9 +13,10 @@ convolution, median of a few runs, and the time of the whole list. Columns:
                  the scan (transposed layers: lowering='matmul')
     matmul       lowering='matmul', vmapped
     matmul/scan  the same in the scan
+    blocked/scan lowering='blocked' in the scan, for one person, as a CPU takes them
 
-shared/scan and library are slow: they are measured on 4 images, of one person and of each of two,
-and scaled to the same work. Outside of the scan every run also pays for fresh memory to return its
+Some are measured on less (one person, or four images of each of two) and scaled to the same work.
+Outside of the scan every run also pays for fresh memory to return its
 results in.
 """
 
@@ -78,6 +79,7 @@ COLUMNS = {
     'patches': Column('patches', scan=True),
     'matmul': Column('matmul'),
     'matmul/scan': Column('matmul', scan=True),
+    'blocked/scan': Column('blocked', scan=True, people=1),
 }
 
 

@@ -2,7 +2,7 @@
 
     python experiments/throughput.py                     # every row
     python experiments/throughput.py --quick             # small size, few rows
-    python experiments/throughput.py --sizes=paper --people=1,2 --rows='matmul|torch' --json=FILE
+    python experiments/throughput.py --sizes=paper --people=1,2 --rows='blocked|torch' --json=FILE
 
 Prints a table of rows and a table of targets. PyTorch's rows need `pip install -e '.[torch]'`, and
 are skipped with a line without it. The columns:
@@ -14,8 +14,9 @@ are skipped with a line without it. The columns:
     lowering        ttp_jax.layers' for private weights; of PyTorch, its mode (torch_reference.py)
     frames/s        online: frames adapted to and predicted, of everyone together; joint: images
     gflops          achieved GFLOP/s: the arithmetic that the mathematics needs, by formula from
-                    each layer's shape (arithmetic.py), not what an implementation happens to do.
-                    XLA's own count of the traced step stands below the table
+                    each layer's shape (arithmetic.py), not what an implementation happens to do:
+                    Winograd's tiles get along with less. XLA's own count of the traced step stands
+                    below the table
     matmul          gflops as a share of the best batched matmul found on this machine in this run
     peak            jax: arguments, outputs and temporaries of the compiled program on a device.
                     PyTorch, CPU: growth of the process; GPU: the allocator's peak
@@ -131,7 +132,7 @@ class Job:
         return on_gpu(size) if self.gpu else size
 
 
-LOWERINGS = ('matmul', 'library')
+COUNTED = ('matmul', 'library')  # by XLA, which takes the body of a loop for one round of it
 CPU_MODES = ('plain',)
 GPU_MODES = ('tf32', 'amp+channels_last', 'tf32+compile', 'amp+compile+channels_last')
 
@@ -156,11 +157,11 @@ def online_jobs(base: Job, people: tuple[int, ...], modes: tuple[str, ...], *,
     """Personalization: of chunks of one, of everyone together, and PyTorch's loops."""
     change = functools.partial(dataclasses.replace, base)
     if not base.gpu:  # as configs/ do, a program for one and a program for all cores
-        yield change(people=people, lowering='matmul')
-        yield change(people=people, lowering='winograd')
-        yield change(lowering='matmul', batch=base.batch // 2, compile_only=True)
+        yield change(people=people, lowering='blocked')
+        yield change(people=people[-1:], lowering='matmul')
+        yield change(lowering='blocked', batch=base.batch // 2, compile_only=True)
     for dtype in ('float32', 'bfloat16') if base.gpu else ('float32',):
-        for lowering in LOWERINGS:
+        for lowering in lowerings(base, quick):
             new = [p for p in people if p > 1 or base.gpu or lowering == 'library']
             for count in [8] if quick and 8 in people else new:
                 yield change(people=(count,), chunk=count, lowering=lowering, dtype=dtype)
@@ -170,10 +171,19 @@ def online_jobs(base: Job, people: tuple[int, ...], modes: tuple[str, ...], *,
                          dtype=precision(mode))
 
 
+def lowerings(base: Job, quick: bool) -> tuple[str, ...]:
+    """Which to measure: all; or the suited one, and beside private weights the library's."""
+    if not quick and not base.gpu:
+        return layers.LOWERINGS
+    private = 'matmul' if base.gpu else 'blocked'  # this process does not start a backend to ask
+    joint = 'library' if base.gpu else 'winograd'
+    return (private, 'library') if base.task == 'online' else (joint,)
+
+
 def joint_jobs(base: Job, modes: tuple[str, ...], *, quick: bool) -> Iterator[Job]:
     """Joint training steps."""
     for dtype in ('float32', 'bfloat16') if base.gpu else ('float32',):
-        for lowering in ('matmul', 'winograd') if quick else layers.LOWERINGS:
+        for lowering in lowerings(base, quick):
             yield dataclasses.replace(base, lowering=lowering, dtype=dtype)
     for mode in modes:
         yield dataclasses.replace(base, framework='torch', lowering=mode, dtype=precision(mode))
@@ -497,7 +507,7 @@ def count(job: Job) -> None:
     setup = Jax(job)
     problem = arithmetic.Problem(setup.model, setup.variables, setup.network,
                                  setup.size.perceptual, setup.size.crop, job.batch)
-    by_xla = {f'xla_{name}': arithmetic.flops_by_xla(problem, name) for name in LOWERINGS}
+    by_xla = {f'xla_{name}': arithmetic.flops_by_xla(problem, name) for name in COUNTED}
     emit({'people': 1, **arithmetic.flops_by_formula(problem), **by_xla,
           'trainable_bytes': arithmetic.trainable_bytes(problem),
           'activation_bytes': arithmetic.activation_bytes(problem)})
@@ -629,7 +639,7 @@ class Results:
         """Bytes that one more person in the chunk costs, in copies of the trained parameters;
         without activations, which are what grows with the batch."""
         rows = [row for row in self.select(size=size, task='online', framework='jax', dtype='float32',
-                                           lowering='matmul') if row.get('peak_bytes')]
+                                           lowering='blocked') if row.get('peak_bytes')]
         peak = {(row['chunk'], row['batch']): row['peak_bytes'] for row in rows}
         (few, batch), (many, _) = min(peak, default=(0, 0)), max(peak, default=(0, 0))
         if few == many or (few, 2 * batch) not in peak:
@@ -645,12 +655,12 @@ def ratio(a: float | None, b: float | None) -> float | None:
 
 def cpu_targets(r: Results) -> list[Target]:
     """Two cores."""
-    online = functools.partial(r.best, task='online', framework='jax', lowering=('matmul', 'winograd'))
+    online = functools.partial(r.best, task='online', framework='jax', lowering=layers.LOWERINGS)
     eight, two = online(size='small', people=8), online(size='paper', people=2, batch=8)
     joint = functools.partial(r.best, task='joint', framework='jax')
     library = r.slow(size='small', people=8, lowering='library', task='online')
-    one, sixteen = (online(size='small', people=n, chunk=1, lowering='matmul') for n in (1, 16))
-    program = r.select(size='small', task='online', framework='jax', lowering='matmul', chunk=1)
+    one, sixteen = (online(size='small', people=n, chunk=1, lowering='blocked') for n in (1, 16))
+    program = r.select(size='small', task='online', framework='jax', lowering='blocked', chunk=1)
     compile_, again = (program[0].get(f) if program else None
                        for f in ('compile_seconds', 'again_seconds'))
     share = functools.partial(online, 'matmul_share')
@@ -791,7 +801,7 @@ def report(rows: list[Row], results: Results, rates: dict[str, float], here: Row
     for dtype, rate in rates.items():
         print(f'batched matmul, {dtype}: {rate:,.0f} GFLOP/s')
     for size, row in results.counts.items():
-        xla = ', '.join(f'{lowering} {row[f"xla_{lowering}"] / 1e9:.2f}' for lowering in LOWERINGS)
+        xla = ', '.join(f'{lowering} {row[f"xla_{lowering}"] / 1e9:.2f}' for lowering in COUNTED)
         print(f"{size}: one person's step is {row['step'] / 1e9:.2f} GFLOP by formula, by XLA's "
               f"count of the traced step {xla}; its trained parameters "
               f"{row['trainable_bytes'] / 1e6:.1f} MB, activations "

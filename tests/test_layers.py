@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from ttp_jax import layers
+from ttp_jax import layers, winograd
 
 LOWERINGS = [name for name in layers.LOWERINGS if name != 'library']
 # height, width, in, out, kernel, stride
@@ -63,14 +63,58 @@ def test_max_pool_and_its_gradient_agree_with_the_library(height, width, window,
     assert_close(output_and_gradients(lambda x: layers.max_pool(x, window, padding), x), expected)
 
 
-def test_winograd_tiles_agree_with_the_library_where_they_are_used():
-    x, kernel = normal(0, IMAGES, 16, 18, 48), normal(1, 3, 3, 48, 64)
-    assert layers._suits_winograd(x, kernel)
+@pytest.mark.parametrize('tile', sorted(winograd.POINTS))
+@pytest.mark.parametrize('height, width', [(8, 12), (7, 10), (1, 3)])
+def test_winograd_tiles_and_their_gradients_agree_with_the_library(tile, height, width):
+    x, kernel = normal(0, IMAGES, height, width, 5), normal(1, 3, 3, 5, 4)
     expected = output_and_gradients(strided('library', 1), x, kernel)
-    assert_close(output_and_gradients(strided('winograd', 1), x, kernel), expected)
-    everyone = jax.vmap(functools.partial(output_and_gradients, strided('winograd', 1)))
-    assert_close(jax.tree.map(lambda leaf: leaf[1], everyone(jnp.stack([x + 1, x]),
-                                                             jnp.stack([2 * kernel, kernel]))), expected)
+    tiled = functools.partial(winograd.convolve, tile=tile)
+    assert_close(output_and_gradients(tiled, x, kernel), expected)
+
+
+def wide(tile):
+    """Pixels and kernels of two people for which 'blocked' takes these tiles."""
+    channels, features = (48, 64) if tile == 4 else (72, 64)
+    x, kernel = normal(0, 2, IMAGES, 8, 6, channels), normal(1, 2, 3, 3, channels, features)
+    x = x[:, :, :4, :4] if tile == 2 else x.repeat(2, axis=2)
+    assert layers._tile(x[0], features) == tile
+    return x, kernel
+
+
+@pytest.mark.parametrize('tile', sorted(winograd.POINTS))
+def test_wide_layers_agree_with_the_library(tile):
+    x, kernel = wide(tile)
+    everyone = jax.vmap(functools.partial(output_and_gradients, strided('blocked', 1)))(x, kernel)
+    for person in range(2):
+        expected = output_and_gradients(strided('library', 1), x[person], kernel[person])
+        assert_close(jax.tree.map(lambda leaf: leaf[person], everyone), expected)
+
+
+@pytest.mark.parametrize('function, k', [(layers.convolve_transpose, 4),
+                                         (layers.convolve_upsampled, 3)])
+def test_wide_layers_that_double_agree_with_the_library(function, k):
+    x, kernel = normal(0, IMAGES, 12, 13, 32), normal(1, k, k, 32, 32)
+    assert layers._tile(x, 4 * 32) == 4
+    expected, actual = (output_and_gradients(functools.partial(function, lowering=lowering), x, kernel)
+                        for lowering in ('library', 'blocked'))
+    assert_close(actual, expected)
+
+
+@pytest.mark.parametrize('dtype, relative', [(jnp.float32, 1e-5), (jnp.bfloat16, 2e-2)])
+@pytest.mark.parametrize('stride', [1, 2])
+def test_few_images_at_a_time_agree_with_the_library(monkeypatch, stride, dtype, relative):
+    monkeypatch.setattr(layers, 'BLOCK_BYTES', 1)
+    x, kernel = normal(0, PEOPLE, 4, 16, 18, 3), normal(1, PEOPLE, 3, 3, 3, 4)
+    x, kernel = x.astype(dtype), kernel.astype(dtype)
+    assert layers._images_at_once(x[0], kernel[0]) == 1
+
+    def everyone(lowering):
+        function = jax.vmap(lambda x, kernel: layers.convolve(x, kernel, stride=stride, lowering=lowering))
+        output, pullback = jax.vjp(function, x, kernel)
+        return output, *pullback(normal(9, *output.shape).astype(dtype))
+    expected, actual = (jax.tree.map(lambda leaf: leaf.astype(jnp.float32), everyone(lowering))
+                        for lowering in ('library', 'blocked'))
+    assert_close(actual, expected, relative)
 
 
 @pytest.mark.parametrize('lowering', LOWERINGS)

@@ -197,6 +197,7 @@ def not_weights(path):
     (lambda c, _: c.personalize.update(frozen=('nothing/.*',)), "'nothing/.*' matches no"),
     (lambda c, _: c.model.update(variant='baseline'), "schedules is .*set --config.*='\\(\\)'"),
     (lambda c, _: c.personalize.update(dtype='float8'), "config.personalize.dtype is 'float8', expected"),
+    (lambda c, _: c.train.update(lowering='magic'), "config.train.lowering is 'magic', expected one of 'auto'"),
     (lambda c, path: c.train.update(encoder_weights=not_weights(path)), 'file: a foreign file'),
     (lambda c, path: (c.train.update(encoder_weights=str(path)), c.update(checkpoint='run')),
      'both set'),
@@ -256,7 +257,7 @@ def personalize_config(converted):
 
 def five_terms(kind, **_):
     """A stand-in for VGG-16: as many terms, and its means."""
-    return perceptual.Perceptual(lambda weights, images: [images] * 5, {}, 5,
+    return perceptual.Perceptual(lambda weights, images, _: [images] * 5, {}, 5,
                                  perceptual.VGG16_MEANS)
 
 

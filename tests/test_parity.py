@@ -113,10 +113,12 @@ STEPS = 5
 def run(reference, vgg16):
     """Five steps on one batch: losses, running means, the first gradients, the last heatmaps."""
     network, variables = reference.network(18)
-    network = network.clone(lowering='matmul')  # as people are personalized
+    network = network.clone(lowering='blocked')  # as people are personalized on a CPU
     trainable, frozen = partition.split(variables['params'], frozen=partition.FROZEN['transformer'])
     batch_stats, tx = variables['batch_stats'], optax.adam(1e-5)
-    objective = functools.partial(personalize.self_supervised_loss, model=network, perceptual=vgg16)
+    objective = functools.partial(
+        personalize.self_supervised_loss, model=network,
+        perceptual=vgg16._replace(lowering='blocked'))
     step = jax.jit(functools.partial(personalize.adapt_step, tx=tx, objective=objective))
     target, source = reference.pairs('step_image', 4)
     state = personalize.fresh_state(trainable, jnp.asarray(vgg16.means), tx=tx)
@@ -199,7 +201,7 @@ def joint(reference, vgg16):
     target, source = reference.pairs('step_image', 4)
     maps = np.moveaxis(np.abs(reference.normal('target', 4, (13, 32, 32))) * np.float32(0.1), 1, -1)
     weights = (reference.normal('weight', 4, (13, 1)) > -0.5)[..., 0].astype(np.float32)
-    network = network.clone(train=True, dropout=0.0, lowering='matmul')
+    network = network.clone(train=True, dropout=0.0, lowering='winograd')
     loss = functools.partial(train.joint_loss, model=network, perceptual=vgg16,
                              reconstruction_weight=1e-3, axis_name=None)
     (total, (batch_stats, _, metrics)), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(

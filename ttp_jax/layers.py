@@ -7,37 +7,52 @@ and their weights is the caller's.
 
 `lowering` says how a convolution is computed, never what it computes:
 
-'library'  XLA's convolution: for shared weights, outside of loops. vmap over kernels makes it one
+'library'  XLA's convolution, for shared weights on an accelerator. vmap over kernels makes it one
            grouped convolution; on a CPU that is ten to twenty times slower, and so is any library
            convolution in the body of a loop (`lax.scan`), shared weights or not.
-'matmul'   vmap makes its products batched matmuls, which keep their speed there and in loops.
-           Horizontal taps are gathered as channels, vertical ones are summed after the product:
-           `k (in + out)` numbers move per pixel, where gathering k x k patches moves `k k in`.
-           It holds about three times the library's memory between forward and backward pass.
-'winograd' as 'matmul', but 3 x 3 kernels of stride 1 take Winograd's tiles where these pay
-           (`_suits_winograd`): 16 products where there were 36. Equal to about 1e-6 of the largest
-           value in float32. On a CPU VGG-16's layers become 1.4 to 2 times faster, the networks
-           that are personalized on the whole not at all; no GPU has been asked.
+'matmul'   `correlation`: vmap makes its products batched matmuls, which keep their speed there and
+           in loops. It holds about three times the library's memory between forward and backward
+           pass.
+'winograd' as 'matmul', but 3 x 3 kernels take Winograd's tiles where these pay (`_tile`), with up to
+           four times fewer products. Equal to about 5e-6 of the largest value, in float32.
+'blocked'  as 'winograd', and a layer that would move more than a core's caches hold takes a few
+           images at a time (`_images_at_once`): for a core by itself, as loops share badly.
 
-`experiments/convolution_lowering.py` measures the first two, and patches.
+`suited_lowering` says which to take where; `experiments/convolution_lowering.py` measures them.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any, Callable, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
+from ttp_jax import correlation, winograd
+
 Padding = tuple[tuple[int, int], tuple[int, int]]
-LOWERINGS = ('library', 'matmul', 'winograd')
+LOWERINGS = ('library', 'matmul', 'winograd', 'blocked')
 DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 # PyTorch's default, U(-1, 1) / sqrt(fan in), which the release's image networks start from. Batch norm
 # follows, so that the scale of a kernel sets only how fast Adam turns it: small is fast.
 default_init = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
+
+
+def suited_lowering(weights: str) -> str:
+    """What suits the backend, measured on two cores and believed of accelerators.
+
+    weights: 'joint' in joint training, where a CPU's cores work on one batch together; 'private'
+    where they differ per person, and a core has a person to itself; 'shared' beside private ones.
+    Raises KeyError for others.
+    """
+    cpu = {'joint': 'winograd', 'private': 'blocked', 'shared': 'blocked'}
+    other = {'joint': 'library', 'private': 'matmul', 'shared': 'library'}
+    return (cpu if jax.default_backend() == 'cpu' else other)[weights]
 
 
 def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1,
@@ -49,12 +64,14 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1,
     """
     _check_lowering(lowering)
     padding = kernel.shape[0] // 2
-    if lowering == 'winograd' and stride == 1 and _suits_winograd(x, kernel):
-        return _winograd(x, kernel)
-    if lowering != 'library':
-        return _correlate(x, kernel, stride, padding)
-    return lax.conv_general_dilated(x, kernel, (stride, stride), [(padding, padding)] * 2,
-                                    dimension_numbers=DIMENSIONS)
+    if lowering == 'library':
+        return lax.conv_general_dilated(x, kernel, (stride, stride), [(padding, padding)] * 2,
+                                        dimension_numbers=DIMENSIONS)
+    convolution = functools.partial(_correlate, stride=stride, padding=padding)
+    if lowering != 'matmul' and kernel.shape[0] == 3 and stride == 1:
+        if tile := _tile(x, kernel.shape[3]):
+            convolution = functools.partial(winograd.convolve, tile=tile)
+    return _in_blocks(convolution, x, kernel) if lowering == 'blocked' else convolution(x, kernel)
 
 
 def convolve_transpose(x: jax.Array, kernel: jax.Array, *, lowering: str = 'library') -> jax.Array:
@@ -65,11 +82,13 @@ def convolve_transpose(x: jax.Array, kernel: jax.Array, *, lowering: str = 'libr
     Raises ValueError for an unknown lowering.
     """
     _check_lowering(lowering)
-    if lowering != 'library':
-        size = (2 * x.shape[1], 2 * x.shape[2])
-        return _correlate_transpose(x, kernel.swapaxes(2, 3), 2, 1, size)
-    return lax.conv_general_dilated(x, kernel[::-1, ::-1], (1, 1), [(2, 2)] * 2,
-                                    lhs_dilation=(2, 2), dimension_numbers=DIMENSIONS)
+    if lowering == 'library':
+        return lax.conv_general_dilated(x, kernel[::-1, ::-1], (1, 1), [(2, 2)] * 2,
+                                        lhs_dilation=(2, 2), dimension_numbers=DIMENSIONS)
+    convolution = _correlate_transpose
+    if lowering != 'matmul' and _tile(x, 4 * kernel.shape[3]) == 4:
+        convolution, kernel = _doubling_winograd, _by_parity(kernel)
+    return _in_blocks(convolution, x, kernel) if lowering == 'blocked' else convolution(x, kernel)
 
 
 def convolve_upsampled(x: jax.Array, kernel: jax.Array, *, lowering: str = 'library') -> jax.Array:
@@ -87,6 +106,95 @@ def convolve_upsampled(x: jax.Array, kernel: jax.Array, *, lowering: str = 'libr
     # rows i, i, i + 1 of x, of an even one i - 1, i, i; `convolve_transpose` says which tap is whose.
     taps = jnp.array([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], kernel.dtype)
     return convolve_transpose(x, jnp.einsum('ua,vb,abio->uvio', taps, taps, kernel), lowering=lowering)
+
+
+# The 'winograd' and 'blocked' lowerings: what to compute a layer by, and how many images at a time.
+# The numbers are of cores with 1 MiB of cache each, and 32 MiB that they share.
+
+BLOCK_BYTES = 3e6
+
+
+def _tile(x: jax.Array, features: int) -> int:
+    """Winograd's tile for a 3 x 3 convolution of `x` to `features`, or 0 where none pays: enough
+    channels pay for transforming pixels, and enough pixels for transforming the kernel. Only of
+    float32, as differences of tiles lose digits."""
+    channels, pixels = x.shape[-1], math.prod(x.shape[:3])
+    if x.dtype != jnp.float32 or channels * features < 32 * 32:
+        return 0
+    return 4 if pixels >= channels + features else 2 if 8 * pixels >= channels + features else 0
+
+
+def _images_at_once(x: jax.Array, kernel: jax.Array) -> int:
+    """The fewest images, in equal parts, that keep a core busy with one reading of the kernel."""
+    k, _, channels, features = kernel.shape
+    image = 4 * k * (channels + features) * x.shape[1] * x.shape[2]
+    wanted = max(BLOCK_BYTES, 8 * 4 * kernel.size) / image
+    return next(n for n in range(1, x.shape[0] + 1) if x.shape[0] % n == 0 and
+                (n >= wanted or n == x.shape[0]))
+
+
+def _in_blocks(convolution: Callable, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    count = x.shape[0] // _images_at_once(x, kernel)
+    return convolution(x, kernel) if count == 1 else _block_by_block(convolution, count, x, kernel)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _block_by_block(convolution, count, x, kernel):
+    y = lax.map(lambda block: convolution(block, kernel), _cut(x, count))
+    return y.reshape(-1, *y.shape[2:])
+
+
+def _block_forward(convolution, count, x, kernel):
+    return _block_by_block(convolution, count, x, kernel), (x, kernel)
+
+
+def _block_backward(convolution, count, residuals, gradient):
+    x, kernel = residuals
+
+    def step(total, block):
+        image, gradient = block
+        of_image, of_kernel = jax.vjp(convolution, image, kernel)[1](gradient)
+        return total + of_kernel, of_image
+
+    nothing = jnp.zeros(kernel.shape, jnp.promote_types(kernel.dtype, jnp.float32))
+    of_kernel, of_x = lax.scan(step, nothing, (_cut(x, count), _cut(gradient, count)))
+    return of_x.reshape(x.shape), of_kernel.astype(kernel.dtype)
+
+
+_block_by_block.defvjp(_block_forward, _block_backward)
+
+
+def _cut(x, count):
+    return x.reshape(count, -1, *x.shape[1:])
+
+
+def _correlate(x, kernel, stride, padding):
+    return correlation.correlate(x, kernel, stride, padding)
+
+
+def _correlate_transpose(x, kernel):
+    size = (2 * x.shape[1], 2 * x.shape[2])
+    return correlation.correlate_transpose(x, kernel.swapaxes(2, 3), 2, 1, size)
+
+
+# A transposed convolution is a 3 x 3 convolution to the 2 x 2 pixels that each pixel becomes. Along
+# an axis the first of the two is read from pixels i - 1 and i by taps 3 and 1, the second from i and
+# i + 1 by taps 2 and 0: `[neighbour, which of the two, tap]`.
+PARITIES = np.zeros((3, 2, 4), np.float32)
+PARITIES[[0, 1, 1, 2], [0, 0, 1, 1], [3, 1, 2, 0]] = 1
+
+
+def _by_parity(kernel):
+    """`[4, 4, in, out]` to `[3, 3, in, 2 * 2 * out]`."""
+    by_parity = jnp.einsum('apu,bqv,uvio->abipqo', PARITIES, PARITIES, kernel)
+    return by_parity.reshape(*by_parity.shape[:3], -1)
+
+
+def _doubling_winograd(x, kernel):
+    """`[N, H, W, in]` and `_by_parity`'s kernel to `[N, 2H, 2W, out]`."""
+    n, height, width, _ = x.shape
+    y = winograd.convolve(x, kernel, 4).reshape(n, height, width, 2, 2, -1)
+    return y.swapaxes(2, 3).reshape(n, 2 * height, 2 * width, -1)
 
 
 def max_pool(x: jax.Array, window: int, padding: Padding = ((0, 0), (0, 0))) -> jax.Array:
@@ -136,248 +244,25 @@ def convolve_separable(maps: SeparableMaps, kernel: jax.Array) -> jax.Array:
     """`convolve(maps.dense(), kernel)` without making the maps: `[N, H, W, out]`, stride 1.
 
     Columns meet the kernel first, which is little work; then each image is one product of its rows,
-    `[H, k in]` by `[k in, W out]`. That is `k` times fewer multiplications, and no wide map is ever
-    in memory.
+    `[H, in k]` by `[in k, out W]`. That is `k` times fewer multiplications, and no wide map is ever
+    in memory. Pixels of a row stay last, and channels come before taps, so that no operand and no
+    gradient has to be transposed on the way: XLA does that number by number on a CPU.
     """
-    rows, columns = (_neighbours(profile, kernel.shape[0]) for profile in maps)
-    columns = jnp.einsum('nwbc,abco->nacwo', columns, kernel)
-    return jnp.einsum('nhac,nacwo->nhwo', rows, columns)
+    k, _, channels, features = kernel.shape
+    n, height = maps.rows.shape[:2]
+    rows, columns = (_neighbours(profile, k) for profile in maps)  # [N, C, k, L]
+    taps = kernel.transpose(2, 0, 3, 1).reshape(channels, k * features, k)
+    columns = jnp.broadcast_to(taps, (n, *taps.shape)) @ columns  # [N, C, k out, W]
+    rows = rows.reshape(n, channels * k, height).swapaxes(1, 2)
+    y = rows @ columns.reshape(n, channels * k, -1)
+    return y.reshape(n, height, features, -1).swapaxes(2, 3)
 
 
 def _neighbours(profile: jax.Array, k: int) -> jax.Array:
-    """`[N, L, C]` to `[N, L, k, C]`: each position's `k` neighbours, zeros beyond the ends."""
-    padded = jnp.pad(profile, ((0, 0), (k // 2, k // 2), (0, 0)))
-    return jnp.stack([padded[:, t:t + profile.shape[1]] for t in range(k)], axis=2)
-
-
-# The 'matmul' lowering. Rows and taps fall into `stride` phases: output row i under tap
-# a = phase + stride t reads padded row phase + stride (i + t), so that each phase is a stride-1
-# problem in its own rows and no zero is multiplied. The convolution and its transpose are each
-# other's gradients and share their few pieces; automatic differentiation of the gathering would
-# make sums of padded copies instead.
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _correlate(x, kernel, stride, padding):
-    """`[N, H, W, in]` to `[N, H', W', out]`, `H' = (H + 2 padding - k) // stride + 1`."""
-    size = _output_size(x, kernel, stride, padding)
-    sums = []
-    for phase, rows in enumerate(_gather_columns(x, kernel.shape[0], stride, padding, size)):
-        products = _multiply(rows, _phase_matrix(kernel, phase, stride), 0)
-        taps = jnp.split(products, products.shape[-1] // kernel.shape[-1], axis=-1)
-        sums += [tap[:, t:t + size[0]] for t, tap in enumerate(taps)]
-    return sum(sums).astype(x.dtype)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _correlate_transpose(y, kernel, stride, padding, size):
-    """The transpose of `_correlate` in `x`: `[N, H', W', out]` to `[N, *size, in]`, same kernel."""
-    k = kernel.shape[0]
-    height, width = (-(-(n + 2 * padding) // stride) for n in size)  # in cells of stride pixels
-    phases = []
-    for phase, taps in enumerate(_gather_rows(y, k, stride)):
-        columns = _multiply(taps, _phase_matrix(kernel, phase, stride), 1)
-        columns = columns.reshape(*columns.shape[:3], k, kernel.shape[2])
-        summed = _sum_columns(columns, stride, width)
-        phases.append(_pad(summed, (0, height - summed.shape[1]), (0, 0)))
-    phases += [jnp.zeros_like(phases[0])] * (stride - len(phases))
-    x = jnp.stack(phases, axis=2)  # [N, height, stride, width * stride, in]
-    x = x.reshape(x.shape[0], height * stride, *x.shape[3:])
-    return x[:, padding:padding + size[0], padding:padding + size[1]].astype(y.dtype)
-
-
-def _kernel_gradient(x, y, k, stride, padding):
-    """`sum(_correlate(x, kernel) * y)` differentiated by the kernel: `[k, k, in, out]`."""
-    by_row = [None] * k
-    phases = zip(_gather_columns(x, k, stride, padding, y.shape[1:3]), _gather_rows(y, k, stride))
-    for phase, (rows, taps) in enumerate(phases):
-        products = lax.dot_general(_as_matrix(rows), _as_matrix(taps), (((0,), (0,)), ((), ())))
-        products = products.reshape(k, x.shape[-1], -1, y.shape[-1])
-        by_row[phase::stride] = products.transpose(2, 0, 1, 3)
-    return jnp.stack(by_row)
-
-
-def _correlate_forward(x, kernel, stride, padding):
-    return _correlate(x, kernel, stride, padding), (x, kernel)
-
-
-def _correlate_backward(stride, padding, residuals, gradient):
-    x, kernel = residuals
-    return (_correlate_transpose(gradient, kernel, stride, padding, x.shape[1:3]),
-            _kernel_gradient(x, gradient, kernel.shape[0], stride, padding))
-
-
-def _transpose_forward(y, kernel, stride, padding, size):
-    return _correlate_transpose(y, kernel, stride, padding, size), (y, kernel)
-
-
-def _transpose_backward(stride, padding, size, residuals, gradient):
-    del size
-    y, kernel = residuals
-    return (_correlate(gradient, kernel, stride, padding),
-            _kernel_gradient(gradient, y, kernel.shape[0], stride, padding))
-
-
-_correlate.defvjp(_correlate_forward, _correlate_backward)
-_correlate_transpose.defvjp(_transpose_forward, _transpose_backward)
-
-
-# Winograd's F(2 x 2, 3 x 3) (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks"):
-# each 2 x 2 tile of the output comes from a 4 x 4 tile of the input, and in the transformed tiles a
-# convolution is a product per position. Per axis, with d of the input, g of the kernel, m of the
-# products: (d0 - d2, d1 + d2, d2 - d1, d1 - d3); (g0, (g0 + g1 + g2) / 2, (g0 - g1 + g2) / 2, g2);
-# (m0 + m1 + m2, m1 - m2 - m3). Written out as sums: XLA would transpose for products this small.
-
-
-def _suits_winograd(x, kernel):
-    """Whether there are enough pixels to pay for transforming the kernel, and channels to pay for
-    transforming the pixels; in float32, as differences of tiles lose digits."""
-    n, height, width, channels = x.shape
-    return (kernel.shape[:2] == (3, 3) and x.dtype == jnp.float32 and height % 2 == width % 2 == 0
-            and min(channels, kernel.shape[3]) >= 48 and height * width >= 16 * 16
-            and n * height * width >= 2 * (channels + kernel.shape[3]))
-
-
-@jax.custom_vjp
-def _winograd(x, kernel):
-    """`[N, H, W, in]` and `[3, 3, in, out]` to `[N, H, W, out]`; H and W even, one zero around."""
-    tiles = _input_tiles(x)
-    products = _multiply_tiles(_as_matrices(tiles), _kernel_tiles(kernel), 2, 1)
-    return _sum_tiles(products.reshape(*tiles.shape[:-1], -1))
-
-
-def _winograd_forward(x, kernel):
-    return _winograd(x, kernel), (x, kernel)
-
-
-def _winograd_backward(residuals, gradient):
-    x, kernel = residuals
-    turned = kernel[::-1, ::-1].swapaxes(2, 3)
-    products = _multiply_tiles(_as_matrices(_input_tiles(x)), _as_matrices(_spread_tiles(gradient)),
-                               1, 1)
-    return _winograd(gradient, turned), _sum_kernel_tiles(products)
-
-
-_winograd.defvjp(_winograd_forward, _winograd_backward)
-
-
-def _kernel_tiles(kernel):
-    """`[3, 3, in, out]` to `[16, in, out]`."""
-    def spread(g0, g1, g2):
-        return g0, (g0 + g1 + g2) / 2, (g0 - g1 + g2) / 2, g2
-
-    return jnp.stack([tile for rows in spread(*kernel) for tile in spread(*rows)])
-
-
-def _sum_kernel_tiles(tiles):
-    """The transpose of `_kernel_tiles`: `[16, in, out]` to `[3, 3, in, out]`."""
-    def gather(u0, u1, u2, u3):
-        return u0 + (u1 + u2) / 2, (u1 - u2) / 2, (u1 + u2) / 2 + u3
-
-    rows = gather(*tiles.reshape(4, 4, *tiles.shape[1:]))
-    return jnp.stack([jnp.stack(gather(*row)) for row in rows])
-
-
-def _input_tiles(x):
-    """`[N, H, W, C]` to `[16, N, H / 2, W / 2, C]`."""
-    x = _pad(x, (1, 1), (1, 1))
-    return jnp.stack([tile for rows in _input_tiles_along(x, 1) for tile in _input_tiles_along(rows, 2)])
-
-
-def _input_tiles_along(x, axis):
-    even, odd = (lax.slice_in_dim(x, start, None, 2, axis) for start in (0, 1))
-    d0, d1, d2, d3 = (lax.slice_in_dim(half, start, start + even.shape[axis] - 1, 1, axis)
-                      for start in (0, 1) for half in (even, odd))
-    return d0 - d2, d1 + d2, d2 - d1, d1 - d3
-
-
-def _sum_tiles(products):
-    """`[16, N, H / 2, W / 2, C]` to `[N, H, W, C]`."""
-    m = products.reshape(4, 4, *products.shape[1:])
-    rows = (m[0] + m[1] + m[2], m[1] - m[2] - m[3])
-    pixels = [jnp.stack([r[0] + r[1] + r[2], r[1] - r[2] - r[3]], axis=3) for r in rows]
-    y = jnp.stack(pixels, axis=2)  # [N, H / 2, 2, W / 2, 2, C]
-    return y.reshape(y.shape[0], 2 * y.shape[1], 2 * y.shape[3], -1)
-
-
-def _spread_tiles(y):
-    """The transpose of `_sum_tiles`: `[N, H, W, C]` to `[16, N, H / 2, W / 2, C]`."""
-    def spread(y0, y1):
-        return y0, y0 + y1, y0 - y1, -y1
-
-    n, height, width, channels = y.shape
-    y = y.reshape(n, height // 2, 2, width // 2, 2, channels)
-    return jnp.stack([tile for rows in spread(y[:, :, 0], y[:, :, 1])
-                      for tile in spread(rows[:, :, :, 0], rows[:, :, :, 1])])
-
-
-def _as_matrices(tiles):
-    """`[16, ..., C]` to `[16, pixels, C]`."""
-    return tiles.reshape(16, -1, tiles.shape[-1])
-
-
-def _multiply_tiles(a, b, axis_a, axis_b):
-    """Sixteen products of matrices, summed over the given axes."""
-    return lax.dot_general(a, b, (((axis_a,), (axis_b,)), ((0,), (0,))))
-
-
-def _output_size(x, kernel, stride, padding):
-    return tuple((n + 2 * padding - kernel.shape[0]) // stride + 1 for n in x.shape[1:3])
-
-
-def _gather_columns(x, k, stride, padding, size):
-    """Per phase `[N, H' + taps - 1, W', k * in]`: as channels, the inputs of each output column."""
-    x = _pad(x, (padding, padding), (padding, padding))
-    columns = [x[:, :, b:b + (size[1] - 1) * stride + 1:stride] for b in range(k)]
-    for phase in range(min(stride, k)):
-        stop = (size[0] + _taps(phase, k, stride) - 2) * stride + phase + 1
-        yield jnp.concatenate([column[:, phase:stop:stride] for column in columns], axis=-1)
-
-
-def _gather_rows(y, k, stride):
-    """Per phase `[N, H' + taps - 1, W', taps * out]`: as channels, the outputs reading each row."""
-    height = y.shape[1]
-    for phase in range(min(stride, k)):
-        last = _taps(phase, k, stride) - 1
-        padded = _pad(y, (last, last), (0, 0))
-        rows = [padded[:, last - t:2 * last - t + height] for t in range(last + 1)]
-        yield jnp.concatenate(rows, axis=-1)
-
-
-def _sum_columns(columns, stride, width):
-    """The transpose of gathering columns: `[N, H, W', k, in]` to `[N, H, width * stride, in]`."""
-    k = columns.shape[3]
-    last = (k - 1) // stride
-    columns = jnp.pad(columns, ((0, 0), (0, 0), (last, width - columns.shape[2]), (0, 0), (0, 0)))
-    shifted = [columns[:, :, last - b // stride:last - b // stride + width, b] for b in range(k)]
-    phases = [sum(shifted[phase::stride], jnp.zeros_like(shifted[0])) for phase in range(stride)]
-    return jnp.stack(phases, axis=3).reshape(*columns.shape[:2], width * stride, -1)
-
-
-def _phase_matrix(kernel, phase, stride):
-    """The kernel's rows of one phase as a matrix `[k * in, taps * out]`."""
-    rows = kernel[phase::stride]
-    return rows.transpose(1, 2, 0, 3).reshape(rows.shape[1] * rows.shape[2], -1)
-
-
-def _multiply(x, matrix, axis):
-    """Contracts the channels of `x` with one axis of a matrix; in float32, as taps are summed."""
-    contracted = ((x.ndim - 1,), (axis,))
-    precise = jnp.promote_types(x.dtype, jnp.float32)
-    return lax.dot_general(x, matrix, (contracted, ((), ())), preferred_element_type=precise)
-
-
-def _as_matrix(x):
-    """`[..., channels]` to `[pixels, channels]`: XLA copies an operand that it sums over several axes."""
-    return x.reshape(-1, x.shape[-1])
-
-
-def _taps(phase, k, stride):
-    return -(-(k - phase) // stride)
-
-
-def _pad(x, height, width):
-    return jnp.pad(x, ((0, 0), height, width, (0, 0)))
+    """`[N, L, C]` to `[N, C, k, L]`: each position's `k` neighbours, zeros beyond the ends."""
+    profile = profile.swapaxes(1, 2)
+    padded = jnp.pad(profile, ((0, 0), (0, 0), (k // 2, k // 2)))
+    return jnp.stack([padded[..., t:t + profile.shape[2]] for t in range(k)], axis=2)
 
 
 class Conv(nn.Module):

@@ -4,8 +4,6 @@ Contract: heatmaps `[N, h, w, J]`, joint weights `[N, J]` in 0 ... 1, images `[N
 normalised. Every mean is over a fixed number of elements per image, so that the mean of the
 devices' means is the mean over all images, however unevenly joints are visible.
 """
-import functools
-
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -29,9 +27,8 @@ def reconstruction_terms(image: jax.Array, target: jax.Array, *, perceptual: Per
 
     Features are computed in the image's dtype, errors in float32.
     """
-    features = functools.partial(perceptual.features, perceptual.weights)
-    seen = [image, *features(image)]
-    wanted = [target, *lax.stop_gradient(features(target.astype(image.dtype)))]
+    seen = [image, *perceptual.maps(image)]
+    wanted = [target, *lax.stop_gradient(perceptual.maps(target.astype(image.dtype)))]
     return jnp.stack([jnp.mean(jnp.square(a.astype(jnp.float32) - b.astype(jnp.float32)))
                       for a, b in zip(seen, wanted, strict=True)])
 

@@ -26,8 +26,8 @@ import tensorboardX
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from ttp_jax import (capacity, checkpoint, convert, partition, perceptual, personalize, progress, report,
-                     train, views)
+from ttp_jax import (capacity, checkpoint, convert, layers, partition, perceptual, personalize, progress,
+                     report, train, views)
 from ttp_jax import model as networks
 from ttp_jax.data import clips, pairs, sets, stream
 
@@ -48,7 +48,7 @@ class Run:
     def __init__(self, config: ConfigDict, workdir: pathlib.Path):
         self.config, self.workdir, self.seconds = config, workdir, {}
         self.check_schedules()
-        self.check_dtypes()
+        self.check_computing()
         sets.check(**config.data)
         skeleton, subtract_one = sets.labels(config.data.name)
         self.perceptual = perceptual.load(config.perceptual.kind, seed=config.perceptual.seed,
@@ -121,11 +121,20 @@ class Run:
                 raise ValueError(f'config.personalize.schedules: no schedule {name!r}; '
                                  f'known: {", ".join(personalize.SCHEDULES)}')
 
-    def check_dtypes(self) -> None:
+    def check_computing(self) -> None:
+        """Likewise, of dtypes and lowerings."""
         for phase in ('train', 'personalize'):
-            if (found := self.config[phase].dtype) not in COMPUTE:
-                raise ValueError(f'config.{phase}.dtype is {found!r}, expected one of '
-                                 f'{", ".join(map(repr, COMPUTE))}')
+            for key, known in (('dtype', tuple(COMPUTE)), ('lowering', ('auto', *layers.LOWERINGS))):
+                if (found := self.config[phase][key]) not in known:
+                    raise ValueError(f'config.{phase}.{key} is {found!r}, expected one of '
+                                     f'{", ".join(map(repr, known))}')
+
+    def computing(self, phase: str) -> dict[str, Any]:
+        """The model's `lowering` and `dtype` in a phase, 'train' or 'personalize'."""
+        config = self.config[phase]
+        suited = layers.suited_lowering('private' if phase == 'personalize' else 'joint')
+        return dict(lowering=suited if config.lowering == 'auto' else config.lowering,
+                    dtype=COMPUTE[config.dtype])
 
     @contextlib.contextmanager
     def phase(self, name: str):
@@ -139,7 +148,7 @@ def train_phase(run: Run) -> None:
     """Joint training from the run's state to its last step, with checkpoints and metrics."""
     config = run.config.train
     step = train.pmap_step(
-        model=run.model.clone(lowering=config.lowering, dtype=COMPUTE[config.dtype]),
+        model=run.model.clone(**run.computing('train')),
         perceptual=run.perceptual, tx=run.tx, spec=run.spec, mirror=run.data.skeleton.mirror,
         augment=config.augment.to_dict(), reconstruction_weight=config.reconstruction_weight,
         devices=capacity.training_devices())
@@ -225,20 +234,19 @@ def people_together(run: Run) -> tuple[int, list[jax.Device]]:
 
 def private_model(run: Run) -> networks.PoseModel:
     """The model as personalization computes it."""
-    config = run.config.personalize
-    return run.model.clone(lowering=config.lowering, dtype=COMPUTE[config.dtype])
+    return run.model.clone(**run.computing('personalize'))
 
 
 def runner(run: Run, schedule: str, devices: list[jax.Device]) -> personalize.Runner:
     """The compiled pieces of personalization for one schedule."""
-    config = run.config.personalize
+    config, computing = run.config.personalize, run.computing('personalize')
     steps = config[schedule]
     tx = personalize.optimizer(learning_rate=steps.learning_rate, images_first=steps.images_first,
                                image_learning_rate=steps.image_learning_rate)
     return personalize.make_runner(
-        model=run.model.clone(dtype=COMPUTE[config.dtype]), perceptual=run.perceptual, tx=tx,
+        model=run.model.clone(dtype=computing['dtype']), perceptual=run.perceptual, tx=tx,
         spec=run.spec, schedule=schedule, batch=config.batch, epochs=steps.epochs,
-        augment=run.config.train.augment.to_dict(), lowering=config.lowering, devices=devices)
+        augment=run.config.train.augment.to_dict(), lowering=computing['lowering'], devices=devices)
 
 
 def draw_pictures(run: Run, summary: dict, adapted: dict[str, list[personalize.Adapted]]) -> list[str]:

@@ -1,8 +1,8 @@
 """Frozen networks whose features the reconstruction is compared in (paper section 3.1).
 
 Contract: images `[N, H, W, 3]` in ImageNet normalisation, RGB (or BGR, as the model sees them), to
-a list of feature maps `[N, h_i, w_i, C_i]`. A network is a pure function `features(weights, images)`
-and its weights, which are shared by everyone: under vmap over people they stay one copy, and people
+a list of feature maps `[N, h_i, w_i, C_i]`. A network is a pure function
+`features(weights, images, lowering)` and its weights, which are shared by everyone: under vmap over people they stay one copy, and people
 are folded into the batch.
 
 Choices: `random` (untrained convolutions, the default where there are no weights), `vgg16` (the
@@ -25,21 +25,24 @@ VGG16_MEANS = (0.1966, 0.8725, 3.4260, 7.4396, 4.1430, 1.1304)
 
 
 class Perceptual(NamedTuple):
-    """A frozen network: `features(weights, images)` gives `terms` feature maps.
+    """A frozen network: `features(weights, images, lowering)` gives `terms` feature maps.
 
     `means` is where the running means of the 1 + terms losses start; zeros mean: at the first
-    batch's own losses.
+    batch's own losses. `lowering` is how its convolutions are computed, see layers.py.
     """
-    features: Callable[[Weights, jax.Array], list[jax.Array]]
+    features: Callable[[Weights, jax.Array, str], list[jax.Array]]
     weights: Weights
     terms: int
     means: tuple[float, ...]
+    lowering: str = 'library'
+
+    def maps(self, images: jax.Array) -> list[jax.Array]:
+        return self.features(self.weights, images, self.lowering)
 
 
-def _conv(weights: Weights, name: str, x: jax.Array, stride: int = 1) -> jax.Array:
-    # Inside personalization's loop the library's convolution would run on a single thread.
+def _conv(weights: Weights, name: str, x: jax.Array, lowering: str, stride: int = 1) -> jax.Array:
     kernel, bias = (weights[f'{name}.{part}'].astype(x.dtype) for part in ('weight', 'bias'))
-    return layers.convolve(x, kernel, stride=stride, lowering='winograd') + bias
+    return layers.convolve(x, kernel, stride=stride, lowering=lowering) + bias
 
 
 # --- random features -------------------------------------------------------------------------
@@ -47,11 +50,12 @@ def _conv(weights: Weights, name: str, x: jax.Array, stride: int = 1) -> jax.Arr
 RANDOM_STAGES = (16, 32, 64)
 
 
-def random_features(weights: Weights, images: jax.Array) -> list[jax.Array]:
+def random_features(weights: Weights, images: jax.Array, lowering: str = 'library'
+                         ) -> list[jax.Array]:
     """Three untrained stages of convolution and ReLU, each after the first at half the size."""
     maps, x = [], images
     for i in range(len(RANDOM_STAGES)):
-        x = jax.nn.relu(_conv(weights, f'conv{i}', x, stride=2 if i else 1))
+        x = jax.nn.relu(_conv(weights, f'conv{i}', x, lowering, stride=2 if i else 1))
         maps.append(x)
     return maps
 
@@ -78,13 +82,14 @@ VGG16_CHANNELS = {0: 64, 2: 64, 5: 128, 7: 128, 10: 256, 12: 256, 14: 256, 17: 5
                   21: 512, 24: 512, 26: 512}
 
 
-def vgg16_features(weights: Weights, images: jax.Array) -> list[jax.Array]:
+def vgg16_features(weights: Weights, images: jax.Array, lowering: str = 'library'
+                        ) -> list[jax.Array]:
     """relu1_2, relu2_2, relu3_2, relu4_2, relu5_2: torchvision's `features` cut at 4, 9, 14, 21, 28."""
     maps, x = [], images
     for group in VGG16_SLICES:
         for i in group:
             x = layers.max_pool(x, 2) if i in VGG16_POOLED else x
-            x = jax.nn.relu(_conv(weights, f'features.{i}', x))
+            x = jax.nn.relu(_conv(weights, f'features.{i}', x, lowering))
         maps.append(x)
     return maps
 
@@ -108,27 +113,29 @@ SQUEEZENET_MAPS = (3, 5, 7, 9)
 CAFFE_MEAN = (104.0, 117.0, 123.0)
 
 
-def squeezenet_features(weights: Weights, images: jax.Array) -> list[jax.Array]:
+def squeezenet_features(weights: Weights, images: jax.Array, lowering: str = 'library'
+                             ) -> list[jax.Array]:
     """Activations after conv1 and the fire modules 3, 5, 7 and 9 of Caffe's SqueezeNet 1.0."""
     x = geometry.denormalise(images)[..., ::-1] - jnp.asarray(CAFFE_MEAN)
-    x = jax.nn.relu(_unpadded_stem(weights, x))
+    x = jax.nn.relu(_unpadded_stem(weights, x, lowering))
     maps = [x]
     for i in FIRES:
         x = layers.max_pool(x, 3, _ceil_pad(x)) if i in (2, 5, 9) else x
-        squeezed = jax.nn.relu(_conv(weights, f'fire{i}/squeeze1x1', x))
-        x = jnp.concatenate([jax.nn.relu(_conv(weights, f'fire{i}/expand{k}x{k}', squeezed))
-                             for k in (1, 3)], axis=-1)
+        squeezed = jax.nn.relu(_conv(weights, f'fire{i}/squeeze1x1', x, lowering))
+        x = jnp.concatenate([
+            jax.nn.relu(_conv(weights, f'fire{i}/expand{k}x{k}', squeezed, lowering))
+            for k in (1, 3)], axis=-1)
         maps += [x] if i in SQUEEZENET_MAPS else []
     return maps
 
 
-def _unpadded_stem(weights: Weights, x: jax.Array) -> jax.Array:
+def _unpadded_stem(weights: Weights, x: jax.Array, lowering: str) -> jax.Array:
     """A 7 x 7 convolution of stride 2 without padding, by way of the one that pads three.
 
     From the second pixel on, the padded one's windows are the unpadded one's, behind the first.
     """
     height, width = ((n - 7) // 2 + 1 for n in x.shape[1:3])
-    return _conv(weights, 'conv1', x[:, 1:, 1:], stride=2)[:, 1:1 + height, 1:1 + width]
+    return _conv(weights, 'conv1', x[:, 1:, 1:], lowering, stride=2)[:, 1:1 + height, 1:1 + width]
 
 
 def _ceil_pad(x: jax.Array) -> layers.Padding:
@@ -160,7 +167,7 @@ def load(kind: str, *, weights: str | None = None, seed: int = 0) -> Perceptual:
     for an unknown kind, a missing or foreign file, and names missing or misshapen arrays.
     """
     if kind == 'none':
-        return Perceptual(lambda weights, images: [], {}, 0, (0.0,))
+        return Perceptual(lambda *_: [], {}, 0, (0.0,))
     if kind == 'random':
         n = len(RANDOM_STAGES)
         return Perceptual(random_features, _on_device(random_weights(seed)), n, (0.0,) * (n + 1))

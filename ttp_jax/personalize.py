@@ -22,7 +22,7 @@ import optax
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ttp_jax import geometry, heatmaps, losses, partition
+from ttp_jax import geometry, heatmaps, layers, losses, partition
 from ttp_jax.data import clips, pairs
 from ttp_jax.model import PoseModel
 from ttp_jax.perceptual import Perceptual
@@ -259,9 +259,10 @@ def make_runner(*, model: PoseModel, perceptual: Perceptual, tx: optax.GradientT
         return fresh_state(trainable, loss_means, tx=tx)
 
     def adapt(state, frozen, batch_stats, weights, person, key, frames):
+        network = perceptual._replace(weights=weights, lowering=layers.suited_lowering('shared'))
         return adapt_frames(state, frozen, batch_stats, person, key, frames, model=private,
-                            perceptual=perceptual._replace(weights=weights), tx=tx, spec=spec,
-                            schedule=schedule, batch=batch, augment=augment, epochs=epochs)
+                            perceptual=network, tx=tx, spec=spec, schedule=schedule, batch=batch,
+                            augment=augment, epochs=epochs)
 
     def after(state, frozen, batch_stats, person, frames):
         params = partition.merge(state.trainable, frozen)

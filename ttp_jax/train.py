@@ -82,7 +82,8 @@ def joint_loss(params, batch_stats, loss_means, crops, rng, *, model: PoseModel,
     metrics = {'supervised': supervised}
     total = supervised
     if rebuilt is not None:
-        terms = losses.reconstruction_terms(rebuilt.image, target, perceptual=perceptual)
+        alike = perceptual._replace(lowering=model.lowering)
+        terms = losses.reconstruction_terms(rebuilt.image, target, perceptual=alike)
         loss, loss_means = losses.balance(terms, loss_means, axis_name=axis_name)
         metrics |= {'reconstruction': loss, 'pixels': terms[0]}
         total += reconstruction_weight * loss
