@@ -158,10 +158,12 @@ def online_jobs(base: Job, people: tuple[int, ...], modes: tuple[str, ...], *,
     change = functools.partial(dataclasses.replace, base)
     if not base.gpu:  # as configs/ do, a program for one and a program for all cores
         yield change(people=people, lowering='blocked')
-        yield change(people=people[-1:], lowering='matmul')
-        yield change(lowering='blocked', batch=base.batch // 2, compile_only=True)
+        if not quick:
+            yield change(people=people, lowering='winograd')
+        yield change(people=people, lowering='matmul', compile_only=quick)
+        yield change(lowering='matmul', batch=base.batch // 2, compile_only=True)
     for dtype in ('float32', 'bfloat16') if base.gpu else ('float32',):
-        for lowering in lowerings(base, quick):
+        for lowering in ('matmul', 'library'):
             new = [p for p in people if p > 1 or base.gpu or lowering == 'library']
             for count in [8] if quick and 8 in people else new:
                 yield change(people=(count,), chunk=count, lowering=lowering, dtype=dtype)
@@ -171,19 +173,11 @@ def online_jobs(base: Job, people: tuple[int, ...], modes: tuple[str, ...], *,
                          dtype=precision(mode))
 
 
-def lowerings(base: Job, quick: bool) -> tuple[str, ...]:
-    """Which to measure: all; or the suited one, and beside private weights the library's."""
-    if not quick and not base.gpu:
-        return layers.LOWERINGS
-    private = 'matmul' if base.gpu else 'blocked'  # this process does not start a backend to ask
-    joint = 'library' if base.gpu else 'winograd'
-    return (private, 'library') if base.task == 'online' else (joint,)
-
-
 def joint_jobs(base: Job, modes: tuple[str, ...], *, quick: bool) -> Iterator[Job]:
     """Joint training steps."""
+    suited = 'library' if base.gpu else 'winograd'  # layers.suited_lowering, without a backend here
     for dtype in ('float32', 'bfloat16') if base.gpu else ('float32',):
-        for lowering in lowerings(base, quick):
+        for lowering in (suited,) if quick else ('matmul', 'library') if base.gpu else layers.LOWERINGS:
             yield dataclasses.replace(base, lowering=lowering, dtype=dtype)
     for mode in modes:
         yield dataclasses.replace(base, framework='torch', lowering=mode, dtype=precision(mode))
@@ -639,7 +633,7 @@ class Results:
         """Bytes that one more person in the chunk costs, in copies of the trained parameters;
         without activations, which are what grows with the batch."""
         rows = [row for row in self.select(size=size, task='online', framework='jax', dtype='float32',
-                                           lowering='blocked') if row.get('peak_bytes')]
+                                           lowering='matmul') if row.get('peak_bytes')]
         peak = {(row['chunk'], row['batch']): row['peak_bytes'] for row in rows}
         (few, batch), (many, _) = min(peak, default=(0, 0)), max(peak, default=(0, 0))
         if few == many or (few, 2 * batch) not in peak:
@@ -716,7 +710,7 @@ def parse_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     quick = arguments.quick
     arguments.sizes = arguments.sizes or (('small',) if quick else ('small', 'paper'))
-    arguments.limit = arguments.limit or (90 if quick else 300)
+    arguments.limit = arguments.limit or (70 if quick else 300)
     arguments.patience = arguments.patience or (3 if quick else 8)
     if unknown := set(arguments.sizes) - {'tiny', 'small', 'paper'}:
         parser.error(f'--sizes: no {", ".join(sorted(unknown))}; known: small, paper')

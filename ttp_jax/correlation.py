@@ -20,6 +20,7 @@ from jax import lax
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+@functools.partial(jax.jit, static_argnums=(2, 3))
 def correlate(x, kernel, stride, padding):
     """`[N, H, W, in]` to `[N, H', W', out]`, `H' = (H + 2 padding - k) // stride + 1`."""
     size = _output_size(x, kernel, stride, padding)
@@ -32,6 +33,7 @@ def correlate(x, kernel, stride, padding):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))
 def correlate_transpose(y, kernel, stride, padding, size):
     """The transpose of `correlate` in `x`: `[N, H', W', out]` to `[N, *size, in]`, same kernel."""
     k = kernel.shape[0]
@@ -48,6 +50,7 @@ def correlate_transpose(y, kernel, stride, padding, size):
     return x[:, padding:padding + size[0], padding:padding + size[1]].astype(y.dtype)
 
 
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))
 def _kernel_gradient(x, y, k, stride, padding):
     """`sum(correlate(x, kernel) * y)` differentiated by the kernel: `[k, k, in, out]`."""
     by_row = [None] * k

@@ -47,11 +47,11 @@ def suited_lowering(weights: str) -> str:
     """What suits the backend, measured on two cores and believed of accelerators.
 
     weights: 'joint' in joint training, where a CPU's cores work on one batch together; 'private'
-    where they differ per person, and a core has a person to itself; 'shared' beside private ones.
-    Raises KeyError for others.
+    where those of several people meet in one product; 'alone' where a person has a device, of a CPU
+    a core, to themselves; 'shared' beside either of them. Raises KeyError for others.
     """
-    cpu = {'joint': 'winograd', 'private': 'blocked', 'shared': 'blocked'}
-    other = {'joint': 'library', 'private': 'matmul', 'shared': 'library'}
+    cpu = {'joint': 'winograd', 'private': 'matmul', 'alone': 'blocked', 'shared': 'blocked'}
+    other = {'joint': 'library', 'private': 'matmul', 'alone': 'library', 'shared': 'library'}
     return (cpu if jax.default_backend() == 'cpu' else other)[weights]
 
 
@@ -67,10 +67,10 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1,
     if lowering == 'library':
         return lax.conv_general_dilated(x, kernel, (stride, stride), [(padding, padding)] * 2,
                                         dimension_numbers=DIMENSIONS)
-    convolution = functools.partial(_correlate, stride=stride, padding=padding)
+    convolution = _Direct(stride, padding)
     if lowering != 'matmul' and kernel.shape[0] == 3 and stride == 1:
         if tile := _tile(x, kernel.shape[3]):
-            convolution = functools.partial(winograd.convolve, tile=tile)
+            convolution = _Tiled(tile)
     return _in_blocks(convolution, x, kernel) if lowering == 'blocked' else convolution(x, kernel)
 
 
@@ -133,12 +133,29 @@ def _images_at_once(x: jax.Array, kernel: jax.Array) -> int:
                 (n >= wanted or n == x.shape[0]))
 
 
+class _Direct(NamedTuple):
+    """A convolution as a value, so that layers of one shape are traced once."""
+    stride: int
+    padding: int
+
+    def __call__(self, x, kernel):
+        return correlation.correlate(x, kernel, *self)
+
+
+class _Tiled(NamedTuple):
+    tile: int
+
+    def __call__(self, x, kernel):
+        return winograd.convolve(x, kernel, self.tile)
+
+
 def _in_blocks(convolution: Callable, x: jax.Array, kernel: jax.Array) -> jax.Array:
     count = x.shape[0] // _images_at_once(x, kernel)
     return convolution(x, kernel) if count == 1 else _block_by_block(convolution, count, x, kernel)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def _block_by_block(convolution, count, x, kernel):
     y = lax.map(lambda block: convolution(block, kernel), _cut(x, count))
     return y.reshape(-1, *y.shape[2:])
@@ -148,6 +165,7 @@ def _block_forward(convolution, count, x, kernel):
     return _block_by_block(convolution, count, x, kernel), (x, kernel)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def _block_backward(convolution, count, residuals, gradient):
     x, kernel = residuals
 
@@ -166,10 +184,6 @@ _block_by_block.defvjp(_block_forward, _block_backward)
 
 def _cut(x, count):
     return x.reshape(count, -1, *x.shape[1:])
-
-
-def _correlate(x, kernel, stride, padding):
-    return correlation.correlate(x, kernel, stride, padding)
 
 
 def _correlate_transpose(x, kernel):

@@ -129,12 +129,11 @@ class Run:
                     raise ValueError(f'config.{phase}.{key} is {found!r}, expected one of '
                                      f'{", ".join(map(repr, known))}')
 
-    def computing(self, phase: str) -> dict[str, Any]:
-        """The model's `lowering` and `dtype` in a phase, 'train' or 'personalize'."""
+    def computing(self, phase: str, weights: str) -> dict[str, Any]:
+        """The model's `lowering` and `dtype` in a phase; weights: of `layers.suited_lowering`."""
         config = self.config[phase]
-        suited = layers.suited_lowering('private' if phase == 'personalize' else 'joint')
-        return dict(lowering=suited if config.lowering == 'auto' else config.lowering,
-                    dtype=COMPUTE[config.dtype])
+        lowering = config.lowering if config.lowering != 'auto' else layers.suited_lowering(weights)
+        return dict(lowering=lowering, dtype=COMPUTE[config.dtype])
 
     @contextlib.contextmanager
     def phase(self, name: str):
@@ -148,7 +147,7 @@ def train_phase(run: Run) -> None:
     """Joint training from the run's state to its last step, with checkpoints and metrics."""
     config = run.config.train
     step = train.pmap_step(
-        model=run.model.clone(**run.computing('train')),
+        model=run.model.clone(**run.computing('train', 'joint')),
         perceptual=run.perceptual, tx=run.tx, spec=run.spec, mirror=run.data.skeleton.mirror,
         augment=config.augment.to_dict(), reconstruction_weight=config.reconstruction_weight,
         devices=capacity.training_devices())
@@ -190,7 +189,7 @@ def before_phase(run: Run) -> list[np.ndarray]:
     """Predictions of everyone with the shared weights."""
     count, devices = people_together(run)
     results = dict(personalize.predict_people(
-        run.people, runner=runner(run, 'online', devices), params=run.state.params,
+        run.people, runner=runner(run, 'online', count, devices), params=run.state.params,
         batch_stats=run.state.batch_stats, people_per_chunk=count))
     return [results[i].joints for i in range(len(run.people))]
 
@@ -205,7 +204,7 @@ def personalize_phase(run: Run, schedule: str, keep: range) -> list[personalize.
             bar.set_postfix(loss=f'{float(loss):.3f}', refresh=False)
             bar.update(frames)
         results = dict(personalize.personalize_people(
-            run.people, runner=runner(run, schedule, devices), trainable=trainable, frozen=frozen,
+            run.people, runner=runner(run, schedule, count, devices), trainable=trainable, frozen=frozen,
             batch_stats=run.state.batch_stats, loss_means=run.state.loss_means,
             seed=run.config.seed, people_per_chunk=count, keep=keep, on_segment=on_segment))
     return [results[i] for i in range(len(run.people))]
@@ -222,8 +221,9 @@ def people_together(run: Run) -> tuple[int, list[jax.Device]]:
     config, devices = run.config.personalize, jax.local_devices()
     count = config.people_per_chunk
     if not count:
+        private = run.model.clone(**run.computing('personalize', 'private'))
         each = capacity.person_bytes(
-            *split(run), run.state.batch_stats, model=private_model(run), perceptual=run.perceptual,
+            *split(run), run.state.batch_stats, model=private, perceptual=run.perceptual,
             size=run.spec.size, batch=config.batch)
         frames = max(len(clip.frames) for clip in run.people)
         clip_bytes = 3 * frames * math.prod(clips.largest_frame(run.people))
@@ -232,14 +232,10 @@ def people_together(run: Run) -> tuple[int, list[jax.Device]]:
     return count, devices[:count]
 
 
-def private_model(run: Run) -> networks.PoseModel:
-    """The model as personalization computes it."""
-    return run.model.clone(**run.computing('personalize'))
-
-
-def runner(run: Run, schedule: str, devices: list[jax.Device]) -> personalize.Runner:
-    """The compiled pieces of personalization for one schedule."""
-    config, computing = run.config.personalize, run.computing('personalize')
+def runner(run: Run, schedule: str, count: int, devices: list[jax.Device]) -> personalize.Runner:
+    """The compiled pieces of personalization for one schedule, `count` people on the devices."""
+    config = run.config.personalize
+    computing = run.computing('personalize', 'private' if count > len(devices) else 'alone')
     steps = config[schedule]
     tx = personalize.optimizer(learning_rate=steps.learning_rate, images_first=steps.images_first,
                                image_learning_rate=steps.image_learning_rate)

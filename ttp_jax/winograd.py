@@ -72,6 +72,7 @@ def _multiply(a, b, axis_a, axis_b):
     return lax.dot_general(a, b, (((axis_a,), (axis_b,)), ((0,), (0,))))
 
 
+@functools.partial(jax.jit, static_argnums=(1,))
 def _input_tiles(x, tile):
     """Overlapping n x n pixels, transformed: `[N, H, W, C]` to `[n^2, tiles, C]`."""
     rows, columns = _counts(x.shape, tile)
@@ -84,6 +85,7 @@ def _input_tiles(x, tile):
     return x.reshape((tile + 2)**2, -1, x.shape[-1])
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2))
 def _input_pixels(tiles, shape, tile):
     """The transpose of `_input_tiles`: where windows overlap, they are summed."""
     rows, columns = _counts(shape, tile)
@@ -102,6 +104,7 @@ def _shift(x, axis, before, after):
     return jnp.pad(x, [(before, after) if i == axis else (0, 0) for i in range(x.ndim)])
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2))
 def _output_pixels(products, shape, tile):
     """`[n^2, tiles, C]` to `[N, H, W, C]`."""
     rows, columns = _counts(shape, tile)
@@ -111,6 +114,7 @@ def _output_pixels(products, shape, tile):
     return y.reshape(shape[0], tile * rows, tile * columns, -1)[:, :shape[1], :shape[2]]
 
 
+@functools.partial(jax.jit, static_argnums=(1,))
 def _output_tiles(y, tile):
     """The transpose of `_output_pixels`: `[N, H, W, C]` to `[n^2, tiles, C]`."""
     rows, columns = _counts(y.shape, tile)
@@ -122,6 +126,7 @@ def _output_tiles(y, tile):
     return y.reshape((tile + 2)**2, -1, y.shape[-1])
 
 
+@functools.partial(jax.jit, static_argnums=(1,))
 def _kernel_tiles(kernel, tile):
     """`[3, 3, in, out]` to `[n^2, in, out]`."""
     for _ in ('rows', 'columns'):
@@ -129,6 +134,7 @@ def _kernel_tiles(kernel, tile):
     return kernel.swapaxes(0, 1).reshape(-1, *kernel.shape[2:])
 
 
+@functools.partial(jax.jit, static_argnums=(1,))
 def _kernel_taps(tiles, tile):
     """The transpose of `_kernel_tiles`."""
     taps = tiles.reshape(tile + 2, tile + 2, *tiles.shape[1:]).swapaxes(0, 1)
