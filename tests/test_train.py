@@ -51,9 +51,12 @@ def bank(tiny_clips):
 
 
 @pytest.mark.parametrize('variant', ['transformer', 'shared_rotation'])
+@jax.enable_x64(True)
 def test_four_devices_compute_the_step_of_one(bank, variant):
-    # SGD: Adam would hide a gradient of the wrong scale. Rotation draws its turns per device.
+    # SGD: Adam would hide a gradient of the wrong scale. Rotation draws its turns per device. Networks
+    # in float64: so small ones multiply differences of rounding by thousands.
     state, dependencies = make(optax.sgd(0.1), variant)
+    dependencies['model'] = dependencies['model'].clone(dtype=jnp.float64)
     weight = 0.0 if variant == 'shared_rotation' else 0.1
     dependencies['reconstruction_weight'] = weight
     one, one_metrics = run(state, bank, jit_step(**dependencies), 1)
@@ -62,10 +65,8 @@ def test_four_devices_compute_the_step_of_one(bank, variant):
     np.testing.assert_allclose(four_metrics['supervised'], one_metrics['supervised'], rtol=1e-4)
     if variant == 'shared_rotation':
         return  # its second forward pass moves the batch statistics by each device's own turns
-    # Of how far a leaf moved. Gradients of a few scales are small differences of large sums.
-    errors = [np.abs(a - b).max() / (np.abs(b - c).max() + 1e-3) for a, b, c in
-              zip(*map(jax.tree.leaves, (four.params, one.params, state.params)), strict=True)]
-    assert np.median(errors) < 1e-3 and max(errors) < 1e-2
+    for a, b, c in zip(*map(jax.tree.leaves, (four.params, one.params, state.params)), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-3 * np.abs(b - c).max() + 1e-6)
     for a, b in zip(*map(jax.tree.leaves, (four.batch_stats, one.batch_stats)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(four.loss_means, one.loss_means, rtol=1e-4)
