@@ -29,7 +29,7 @@ from the same frames, crops included. Every row is a process of its own, with th
 `python -m ttp_jax.main` (ttp_jax/host_memory.py) for PyTorch as for JAX; a GLIBC_TUNABLES that is
 already set is kept. Times are medians over calls of a few frames, without the first, a warm-up,
 unless no other fits. A row that meets its limit (--limit) shows what is known by then: `< 0.3`
-frames/s. On a CPU the library's convolutions get two frames a call.
+frames/s. On a CPU the library's convolutions get one frame a call, and maybe one call.
 """
 from __future__ import annotations
 
@@ -157,10 +157,10 @@ def online_jobs(base: Job, people: tuple[int, ...], modes: tuple[str, ...], *,
     """Personalization: of chunks of one, of everyone together, and PyTorch's loops."""
     change = functools.partial(dataclasses.replace, base)
     if not base.gpu:  # as configs/ do, a program for one and a program for all cores
-        yield change(people=people, lowering='blocked')
-        if not quick:
-            yield change(people=people, lowering='winograd')
-        yield change(people=people, lowering='matmul', compile_only=quick)
+        several = tuple(p for p in people if p > 1)
+        yield change(people=(1,) if quick else people, lowering='winograd')
+        yield change(people=several if quick else people, lowering='blocked')
+        yield change(people=(1,) if quick else people, lowering='matmul', compile_only=quick)
         yield change(lowering='matmul', batch=base.batch // 2, compile_only=True)
     for dtype in ('float32', 'bfloat16') if base.gpu else ('float32',):
         for lowering in ('matmul', 'library'):
@@ -235,7 +235,7 @@ def emit(row: Row) -> None:
 def time_calls(call: Callable[[], None], *, work: float, row: Callable[[], Row],
                patience: float) -> None:
     """Emits the row with the work per second of the median call. The first is a warm-up, and
-    counts only where the process does not live to see another."""
+    counts only where it lasts so long that there is no other."""
     emit({**row(), 'work': work, 'started': time.time()})
     seconds = []
     for index in range(20):
@@ -244,7 +244,7 @@ def time_calls(call: Callable[[], None], *, work: float, row: Callable[[], Row],
         seconds.append(time.perf_counter() - start)
         counted = seconds[1:] or seconds
         emit({**row(), 'frames_per_second': work / statistics.median(counted), 'calls': seconds})
-        if index and sum(counted) > patience:
+        if sum(counted) > (patience if index else 4 * patience):
             return
 
 
@@ -344,7 +344,7 @@ def online_program(setup: Jax, devices: list, numbers: list[int]) -> None:
 
     from ttp_jax import personalize
     job, size, together = setup.job, setup.size, setup.job.chunk * len(devices)
-    count = min(2, size.frames) if slow(job) else size.frames
+    count = 1 if slow(job) else size.frames
     trainable, frozen = setup.split()
     runner = personalize.make_runner(
         model=setup.model, perceptual=setup.network, tx=optax.adam(1e-4), spec=setup.spec,
@@ -653,7 +653,7 @@ def cpu_targets(r: Results) -> list[Target]:
     eight, two = online(size='small', people=8), online(size='paper', people=2, batch=8)
     joint = functools.partial(r.best, task='joint', framework='jax')
     library = r.slow(size='small', people=8, lowering='library', task='online')
-    one, sixteen = (online(size='small', people=n, chunk=1, lowering='blocked') for n in (1, 16))
+    one, sixteen = (online(size='small', people=n, chunk=1) for n in (1, 16))
     program = r.select(size='small', task='online', framework='jax', lowering='blocked', chunk=1)
     compile_, again = (program[0].get(f) if program else None
                        for f in ('compile_seconds', 'again_seconds'))
@@ -710,7 +710,7 @@ def parse_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     quick = arguments.quick
     arguments.sizes = arguments.sizes or (('small',) if quick else ('small', 'paper'))
-    arguments.limit = arguments.limit or (70 if quick else 300)
+    arguments.limit = arguments.limit or (90 if quick else 300)
     arguments.patience = arguments.patience or (3 if quick else 8)
     if unknown := set(arguments.sizes) - {'tiny', 'small', 'paper'}:
         parser.error(f'--sizes: no {", ".join(sorted(unknown))}; known: small, paper')

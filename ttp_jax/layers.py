@@ -46,12 +46,12 @@ default_init = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
 def suited_lowering(weights: str) -> str:
     """What suits the backend, measured on two cores and believed of accelerators.
 
-    weights: 'joint' in joint training, where a CPU's cores work on one batch together; 'private'
-    where those of several people meet in one product; 'alone' where a person has a device, of a CPU
-    a core, to themselves; 'shared' beside either of them. Raises KeyError for others.
+    weights: 'joint' where all of a CPU's cores work on one batch with one set of weights; 'private'
+    where the weights of several people meet in one product; 'alone' where everyone has a device, of
+    a CPU a core, to themselves. Raises KeyError for others.
     """
-    cpu = {'joint': 'winograd', 'private': 'matmul', 'alone': 'blocked', 'shared': 'blocked'}
-    other = {'joint': 'library', 'private': 'matmul', 'alone': 'library', 'shared': 'library'}
+    cpu = {'joint': 'winograd', 'private': 'matmul', 'alone': 'blocked'}
+    other = {'joint': 'library', 'private': 'matmul', 'alone': 'library'}
     return (cpu if jax.default_backend() == 'cpu' else other)[weights]
 
 

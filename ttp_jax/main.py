@@ -235,7 +235,8 @@ def people_together(run: Run) -> tuple[int, list[jax.Device]]:
 def runner(run: Run, schedule: str, count: int, devices: list[jax.Device]) -> personalize.Runner:
     """The compiled pieces of personalization for one schedule, `count` people on the devices."""
     config = run.config.personalize
-    computing = run.computing('personalize', 'private' if count > len(devices) else 'alone')
+    weights = 'private' if count > len(devices) else 'alone' if len(devices) > 1 else 'joint'
+    computing = run.computing('personalize', weights)
     steps = config[schedule]
     tx = personalize.optimizer(learning_rate=steps.learning_rate, images_first=steps.images_first,
                                image_learning_rate=steps.image_learning_rate)

@@ -243,6 +243,8 @@ def make_runner(*, model: PoseModel, perceptual: Perceptual, tx: optax.GradientT
     """
     shared = model.clone(train=False)
     private = shared.clone(lowering=lowering)
+    network = perceptual._replace(
+        lowering='blocked' if lowering == 'blocked' else layers.suited_lowering('joint'))
     mesh = Mesh(np.array(devices or jax.local_devices()), ('people',))
     # Where each core is a device, splitting an operation over cores only takes them from others.
     alone = ({'xla_cpu_multi_thread_eigen': False}
@@ -262,10 +264,9 @@ def make_runner(*, model: PoseModel, perceptual: Perceptual, tx: optax.GradientT
         return fresh_state(trainable, loss_means, tx=tx)
 
     def adapt(state, frozen, batch_stats, weights, person, key, frames):
-        network = perceptual._replace(weights=weights, lowering=layers.suited_lowering('shared'))
         return adapt_frames(state, frozen, batch_stats, person, key, frames, model=private,
-                            perceptual=network, tx=tx, spec=spec, schedule=schedule, batch=batch,
-                            augment=augment, epochs=epochs)
+                            perceptual=network._replace(weights=weights), tx=tx, spec=spec,
+                            schedule=schedule, batch=batch, augment=augment, epochs=epochs)
 
     def after(state, frozen, batch_stats, person, frames):
         params = partition.merge(state.trainable, frozen)
