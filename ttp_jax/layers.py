@@ -129,8 +129,7 @@ def _images_at_once(x: jax.Array, kernel: jax.Array) -> int:
     k, _, channels, features = kernel.shape
     image = 4 * k * (channels + features) * x.shape[1] * x.shape[2]
     wanted = max(BLOCK_BYTES, 8 * 4 * kernel.size) / image
-    return next(n for n in range(1, x.shape[0] + 1) if x.shape[0] % n == 0 and
-                (n >= wanted or n == x.shape[0]))
+    return next((n for n in range(1, x.shape[0]) if x.shape[0] % n == 0 and n >= wanted), x.shape[0])
 
 
 class _Direct(NamedTuple):
@@ -150,8 +149,10 @@ class _Tiled(NamedTuple):
 
 
 def _in_blocks(convolution: Callable, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    count = x.shape[0] // _images_at_once(x, kernel)
-    return convolution(x, kernel) if count == 1 else _block_by_block(convolution, count, x, kernel)
+    images = _images_at_once(x, kernel)
+    if images == x.shape[0]:
+        return convolution(x, kernel)
+    return _block_by_block(convolution, x.shape[0] // images, x, kernel)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))

@@ -2,8 +2,8 @@
 
 Contract: images `[N, H, W, 3]` in ImageNet normalisation, RGB (or BGR, as the model sees them), to
 a list of feature maps `[N, h_i, w_i, C_i]`. A network is a pure function
-`features(weights, images, lowering)` and its weights, which are shared by everyone: under vmap over people they stay one copy, and people
-are folded into the batch.
+`features(weights, images, lowering)` and its weights, which are shared by everyone: under vmap over
+people they stay one copy, and people are folded into the batch.
 
 Choices: `random` (untrained convolutions, the default where there are no weights), `vgg16` (the
 paper's), `squeezenet`; the last two from a file of arrays.
