@@ -16,8 +16,7 @@ convolution, median of a few runs, and the time of the whole list. Columns:
     blocked/scan lowering='blocked' in the scan, for one person, as a CPU takes them
 
 Some are measured on less (one person, or four images of each of two) and scaled to the same work.
-Outside of the scan every run also pays for fresh memory to return its
-results in.
+Outside of the scan every run also pays for fresh memory to return its results in.
 """
 
 from __future__ import annotations

@@ -157,11 +157,13 @@ def online_jobs(base: Job, people: tuple[int, ...], modes: tuple[str, ...], *,
     """Personalization: of chunks of one, of everyone together, and PyTorch's loops."""
     change = functools.partial(dataclasses.replace, base)
     if not base.gpu:  # as configs/ do, a program for one and a program for all cores
-        several = tuple(p for p in people if p > 1)
-        yield change(people=(1,) if quick else people, lowering='winograd')
-        yield change(people=several if quick else people, lowering='blocked')
-        yield change(people=(1,) if quick else people, lowering='matmul', compile_only=quick)
-        yield change(lowering='matmul', batch=base.batch // 2, compile_only=True)
+        one, several = (tuple(p for p in people if (p == 1) == alone) for alone in (True, False))
+        numbers = {'winograd': one, 'blocked': several} if quick else dict.fromkeys(
+            ('winograd', 'blocked', 'matmul'), people)
+        yield from (change(people=n, lowering=lowering) for lowering, n in numbers.items() if n)
+        for batch in (base.batch, base.batch // 2):  # what is not measured above, for its memory
+            if quick or batch < base.batch:
+                yield change(lowering='matmul', batch=batch, compile_only=True)
     for dtype in ('float32', 'bfloat16') if base.gpu else ('float32',):
         for lowering in ('matmul', 'library'):
             new = [p for p in people if p > 1 or base.gpu or lowering == 'library']

@@ -67,11 +67,9 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1,
     if lowering == 'library':
         return lax.conv_general_dilated(x, kernel, (stride, stride), [(padding, padding)] * 2,
                                         dimension_numbers=DIMENSIONS)
-    convolution = _Direct(stride, padding)
-    if lowering != 'matmul' and kernel.shape[0] == 3 and stride == 1:
-        if tile := _tile(x, kernel.shape[3]):
-            convolution = _Tiled(tile)
-    return _in_blocks(convolution, x, kernel) if lowering == 'blocked' else convolution(x, kernel)
+    tileable = lowering != 'matmul' and kernel.shape[0] == 3 and stride == 1
+    tile = _tile(x, kernel.shape[3]) if tileable else 0
+    return _compute(_Tiled(tile) if tile else _Direct(stride, padding), x, kernel, lowering)
 
 
 def convolve_transpose(x: jax.Array, kernel: jax.Array, *, lowering: str = 'library') -> jax.Array:
@@ -88,7 +86,7 @@ def convolve_transpose(x: jax.Array, kernel: jax.Array, *, lowering: str = 'libr
     convolution = _correlate_transpose
     if lowering != 'matmul' and _tile(x, 4 * kernel.shape[3]) == 4:
         convolution, kernel = _doubling_winograd, _by_parity(kernel)
-    return _in_blocks(convolution, x, kernel) if lowering == 'blocked' else convolution(x, kernel)
+    return _compute(convolution, x, kernel, lowering)
 
 
 def convolve_upsampled(x: jax.Array, kernel: jax.Array, *, lowering: str = 'library') -> jax.Array:
@@ -148,8 +146,9 @@ class _Tiled(NamedTuple):
         return winograd.convolve(x, kernel, self.tile)
 
 
-def _in_blocks(convolution: Callable, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    images = _images_at_once(x, kernel)
+def _compute(convolution: Callable, x: jax.Array, kernel: jax.Array, lowering: str) -> jax.Array:
+    """The convolution of all images or, if 'blocked', of a few at a time."""
+    images = _images_at_once(x, kernel) if lowering == 'blocked' else x.shape[0]
     if images == x.shape[0]:
         return convolution(x, kernel)
     return _block_by_block(convolution, x.shape[0] // images, x, kernel)

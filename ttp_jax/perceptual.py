@@ -37,6 +37,7 @@ class Perceptual(NamedTuple):
     lowering: str = 'library'
 
     def maps(self, images: jax.Array) -> list[jax.Array]:
+        """Feature maps of images, with its own weights and lowering."""
         return self.features(self.weights, images, self.lowering)
 
 
@@ -51,7 +52,7 @@ RANDOM_STAGES = (16, 32, 64)
 
 
 def random_features(weights: Weights, images: jax.Array, lowering: str = 'library'
-                         ) -> list[jax.Array]:
+                    ) -> list[jax.Array]:
     """Three untrained stages of convolution and ReLU, each after the first at half the size."""
     maps, x = [], images
     for i in range(len(RANDOM_STAGES)):
@@ -83,7 +84,7 @@ VGG16_CHANNELS = {0: 64, 2: 64, 5: 128, 7: 128, 10: 256, 12: 256, 14: 256, 17: 5
 
 
 def vgg16_features(weights: Weights, images: jax.Array, lowering: str = 'library'
-                        ) -> list[jax.Array]:
+                   ) -> list[jax.Array]:
     """relu1_2, relu2_2, relu3_2, relu4_2, relu5_2: torchvision's `features` cut at 4, 9, 14, 21, 28."""
     maps, x = [], images
     for group in VGG16_SLICES:
@@ -114,7 +115,7 @@ CAFFE_MEAN = (104.0, 117.0, 123.0)
 
 
 def squeezenet_features(weights: Weights, images: jax.Array, lowering: str = 'library'
-                             ) -> list[jax.Array]:
+                        ) -> list[jax.Array]:
     """Activations after conv1 and the fire modules 3, 5, 7 and 9 of Caffe's SqueezeNet 1.0."""
     x = geometry.denormalise(images)[..., ::-1] - jnp.asarray(CAFFE_MEAN)
     x = jax.nn.relu(_unpadded_stem(weights, x, lowering))

@@ -243,18 +243,11 @@ def make_runner(*, model: PoseModel, perceptual: Perceptual, tx: optax.GradientT
     """
     shared = model.clone(train=False)
     private = shared.clone(lowering=lowering)
+    # What people share takes whole layers too, unless each core works for itself.
     network = perceptual._replace(
         lowering='blocked' if lowering == 'blocked' else layers.suited_lowering('joint'))
     mesh = Mesh(np.array(devices or jax.local_devices()), ('people',))
-    # Where each core is a device, splitting an operation over cores only takes them from others.
-    alone = ({'xla_cpu_multi_thread_eigen': False}
-             if mesh.size > 1 and jax.default_backend() == 'cpu' else None)
-
-    def lift(function, in_axes, **jit):
-        specs = tuple(PartitionSpec(*('people',) * (axis == 0)) for axis in in_axes)
-        mapped = jax.shard_map(_over_people(function, in_axes), mesh=mesh, in_specs=specs,
-                               out_specs=PartitionSpec('people'), check_vma=False)
-        return jax.jit(mapped, compiler_options=alone, **jit)
+    lift = functools.partial(_lift, mesh=mesh)
 
     def before(params, batch_stats, person, frames):
         return predict_frames(params, batch_stats, person, frames, model=shared, spec=spec)
@@ -276,6 +269,17 @@ def make_runner(*, model: PoseModel, perceptual: Perceptual, tx: optax.GradientT
                   lift(adapt, (0, None, None, None, 0, 0, None), donate_argnums=0),
                   lift(after, (0, None, None, 0, None)),
                   perceptual.weights, schedule, segment, mesh)
+
+
+def _lift(function: Callable, in_axes: tuple[int | None, ...], *, mesh: Mesh, **jit) -> Callable:
+    """The compiled function over people (axis 0, or None for what they share), spread over the mesh."""
+    specs = tuple(PartitionSpec(*('people',) * (axis == 0)) for axis in in_axes)
+    mapped = jax.shard_map(_over_people(function, in_axes), mesh=mesh, in_specs=specs,
+                           out_specs=PartitionSpec('people'), check_vma=False)
+    # Where each core is a device, splitting an operation over cores only takes them from others.
+    alone = mesh.size > 1 and jax.default_backend() == 'cpu'
+    return jax.jit(mapped, compiler_options={'xla_cpu_multi_thread_eigen': False} if alone else None,
+                   **jit)
 
 
 def _over_people(function: Callable, in_axes: tuple[int | None, ...]) -> Callable:
