@@ -50,6 +50,11 @@ def scores(run: main.Run, predictions: list[np.ndarray]) -> tuple[float, np.ndar
             evaluate.people_pck(predictions, *truth, skeleton=run.data.skeleton))
 
 
+def in_order(results) -> list[np.ndarray]:
+    """Joints of (index, result), by index."""
+    return [adapted.joints for _, adapted in sorted(results)]
+
+
 def row(run: main.Run, config: ConfigDict, *, schedule: str, steps: dict = {}, freeze: tuple[str, ...] = (),
         **changes):
     """Scores after adapting with some of `config.personalize`, or of the schedule's part, changed."""
@@ -57,7 +62,7 @@ def row(run: main.Run, config: ConfigDict, *, schedule: str, steps: dict = {}, f
     run.config.personalize.update(changes)
     run.config.personalize[schedule].update(steps)
     run.config.personalize.frozen = partition.FROZEN[run.model.variant] + freeze if freeze else ()
-    return scores(run, [a.joints for a in main.personalize_phase(run, schedule, range(0))])
+    return scores(run, in_order(main.personalize_phase(run, schedule)))
 
 
 def study() -> None:
@@ -68,7 +73,7 @@ def study() -> None:
     arguments = parser.parse_args()
     run = finished_run(arguments.workdir, people=arguments.people)
     config = run.config
-    before, each_before = scores(run, main.before_phase(run))
+    before, each_before = scores(run, in_order(main.before_phase(run)))
     print(f'{"before":<32} {before:6.1f}', flush=True)
     for name in arguments.rows:
         after, each = row(run, config, **ROWS[name])

@@ -80,7 +80,8 @@ def waited(run: main.Run, steps: int) -> list[partition.Flat]:
     schedule = run.config.personalize.offline
     longest = max(len(clip.frames) for clip in run.people)
     schedule.update({'epochs': math.ceil(steps / longest), 'images_first': 0, 'learning_rate': 0.0})
-    return [a.trainable for a in main.personalize_phase(run, 'offline', range(len(run.people)))]
+    results = main.personalize_phase(run, 'offline', keep=range(len(run.people)))
+    return [adapted.trainable for _, adapted in sorted(results)]
 
 
 def show(name: str, cosines: Iterable[jax.Array]) -> None:

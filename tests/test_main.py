@@ -15,7 +15,9 @@ import scipy.io
 from configs import joint, personalize
 from conftest import TINY
 from test_convert import filled
-from ttp_jax import convert, main, perceptual, torch_files
+from ttp_jax import convert, main, perceptual, predictions, torch_files
+from ttp_jax import personalize as personalize_loop
+from ttp_jax.data import skeletons, synthetic
 from ttp_jax.model import PoseModel
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -56,6 +58,11 @@ def test_a_run_leaves_everything_it_promises(finished):
     for name in ('people.png', 'losses.png', 'gains.png', 'person_test-00000.png'):
         assert cv2.imread(str(workdir / name)).std() > 5, name
         assert name in (workdir / 'report.md').read_text()
+    for phase in report['mpck']:
+        for person in report['people']:
+            with np.load(workdir / 'predictions' / phase / f'{person["id"]}.npz') as file:
+                assert file['joints'].shape == (4, 13, 2) and file['scores'].shape == (4, 13)
+                assert list(file['names']) == list(skeletons.PENN_ACTION.joints)
     assert list((workdir / 'tensorboard').iterdir())
     assert (workdir / 'checkpoints' / '2').is_dir()
 
@@ -72,6 +79,49 @@ def test_a_finished_workdir_is_taken_up_where_it_stopped(finished, tmp_path):
     again = main.execute(tiny_config(), tmp_path / 'copy')
     assert again['mpck'] == report['mpck']
     assert len((tmp_path / 'copy' / 'metrics.jsonl').read_text().splitlines()) == 2
+
+
+def test_only_people_without_predictions_are_adapted_after_a_stop(finished, tmp_path, monkeypatch):
+    workdir, report = finished
+    shutil.copytree(workdir, tmp_path / 'copy')
+    folder = tmp_path / 'copy' / 'predictions' / 'online'
+    (folder / 'test-00001.npz').rename(folder / 'test-00001.unfinished')
+    adapt, adapted = personalize_loop.personalize_people, []
+    monkeypatch.setattr(personalize_loop, 'personalize_people', lambda people, **how: (
+        adapted.append([clip.id for clip in people]) or adapt(people, **how)))
+    again = main.execute(tiny_config(), tmp_path / 'copy')
+    assert adapted == [['test-00000', 'test-00001'], ['test-00000']]  # the first is drawn with its weights
+    assert again['people'] == report['people']
+    assert {path.suffix for path in folder.iterdir()} == {'.npz'}
+
+
+def test_what_was_adapted_before_an_error_is_kept(finished, tmp_path, monkeypatch):
+    workdir, _ = finished
+    shutil.copytree(workdir, tmp_path / 'copy')
+    folder = tmp_path / 'copy' / 'predictions' / 'offline'
+    shutil.rmtree(folder)
+    adapt = personalize_loop.personalize_people
+
+    def breaks(people, **how):
+        for count, result in enumerate(adapt(people, **how)):
+            if count == 2:
+                raise MemoryError
+            yield result
+    monkeypatch.setattr(personalize_loop, 'personalize_people', breaks)
+    with pytest.raises(MemoryError):
+        main.execute(tiny_config(), tmp_path / 'copy')
+    assert len(list(folder.glob('*.npz'))) == 2
+
+
+@pytest.mark.parametrize('content, message', [
+    (b'nothing', 'not a file of predictions'), (None, r'joints have shape \(4, 13, 2\), expected')])
+def test_predictions_of_something_else_are_refused(finished, tmp_path, content, message):
+    folder = finished[0] / 'predictions' / 'online'
+    clip = synthetic.drawn_clips(seed=0, split='test', people=1, frames=6, size=48)[0]
+    path = tmp_path / f'{clip.id}.npz'
+    path.write_bytes(content or (folder / path.name).read_bytes())
+    with pytest.raises(ValueError, match=f'{path.name}: {message}'):
+        predictions.load(tmp_path, [clip])
 
 
 def test_another_config_in_the_same_workdir_is_refused(finished):

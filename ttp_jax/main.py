@@ -17,7 +17,7 @@ import pathlib
 import subprocess
 import sys
 import time
-from typing import Any, Iterator, Mapping
+from typing import Any, Collection, Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +26,8 @@ import tensorboardX
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from ttp_jax import (capacity, checkpoint, convert, layers, partition, perceptual, personalize, progress,
-                     report, train, views)
+from ttp_jax import (capacity, checkpoint, convert, layers, partition, perceptual, personalize,
+                     predictions, progress, report, train, views)
 from ttp_jax import model as networks
 from ttp_jax.data import clips, pairs, sets, stream
 
@@ -185,29 +185,32 @@ class metrics_log(contextlib.AbstractContextManager):
         self.board.close()
 
 
-def before_phase(run: Run) -> list[np.ndarray]:
-    """Predictions of everyone with the shared weights."""
+def before_phase(run: Run) -> Iterator[tuple[int, personalize.Adapted]]:
+    """(index, predictions) of everyone with the shared weights."""
     count, devices = people_together(run)
-    results = dict(personalize.predict_people(
+    return personalize.predict_people(
         run.people, runner=runner(run, 'online', count, devices), params=run.state.params,
-        batch_stats=run.state.batch_stats, people_per_chunk=count))
-    return [results[i].joints for i in range(len(run.people))]
+        batch_stats=run.state.batch_stats, people_per_chunk=count)
 
 
-def personalize_phase(run: Run, schedule: str, keep: range) -> list[personalize.Adapted]:
-    """Everyone adapted under one schedule; states are kept of the people in `keep`."""
-    trainable, frozen = split(run)
+def personalize_phase(run: Run, schedule: str, *, keep: Collection[int] = (),
+                      done: Collection[int] = ()) -> Iterator[tuple[int, personalize.Adapted]]:
+    """(index, result) of everyone but `done`, adapted under one schedule; `keep` with their weights."""
+    left = [i for i in range(len(run.people)) if i not in done]
     count, devices = people_together(run)
-    steps = sum(len(clip.frames) for clip in run.people)
-    with progress.bar(schedule, total=steps, unit='frame') as bar:
+    trainable, frozen = split(run)
+    frames = [len(clip.frames) for clip in run.people]
+    with progress.bar(schedule, total=sum(frames), initial=sum(frames[i] for i in done),
+                      unit='frame') as bar:
         def on_segment(loss, frames):
             bar.set_postfix(loss=f'{float(loss):.3f}', refresh=False)
             bar.update(frames)
-        results = dict(personalize.personalize_people(
-            run.people, runner=runner(run, schedule, count, devices), trainable=trainable, frozen=frozen,
-            batch_stats=run.state.batch_stats, loss_means=run.state.loss_means,
-            seed=run.config.seed, people_per_chunk=count, keep=keep, on_segment=on_segment))
-    return [results[i] for i in range(len(run.people))]
+        for index, adapted in personalize.personalize_people(
+                [run.people[i] for i in left], runner=runner(run, schedule, count, devices),
+                trainable=trainable, frozen=frozen, batch_stats=run.state.batch_stats,
+                loss_means=run.state.loss_means, seed=run.config.seed, people_per_chunk=count,
+                keep=[left.index(i) for i in keep], on_segment=on_segment):
+            yield left[index], adapted
 
 
 def split(run: Run) -> tuple[partition.Flat, partition.Flat]:
@@ -244,6 +247,23 @@ def runner(run: Run, schedule: str, count: int, devices: list[jax.Device]) -> pe
         model=run.model.clone(dtype=computing['dtype']), perceptual=run.perceptual, tx=tx,
         spec=run.spec, schedule=schedule, batch=config.batch, epochs=steps.epochs,
         augment=run.config.train.augment.to_dict(), lowering=computing['lowering'], devices=devices)
+
+
+def save_results(run: Run, phase: str, results: Iterator[tuple[int, personalize.Adapted]],
+                 done: Mapping[int, personalize.Adapted] = {}) -> list[personalize.Adapted]:
+    """Everyone's results in order, with those done before; each in its file as soon as it is made."""
+    everyone = dict(done)
+    for index, adapted in results:
+        predictions.save(run.workdir / 'predictions' / phase, run.people[index], adapted,
+                         names=run.data.skeleton.joints)
+        everyone[index] = adapted
+    return [everyone[i] for i in range(len(run.people))]
+
+
+def earlier_results(run: Run, phase: str, *, but: Collection[int]) -> dict[int, personalize.Adapted]:
+    """What a run of this workdir that was stopped has left; not of those whose weights are wanted."""
+    found = predictions.load(run.workdir / 'predictions' / phase, run.people)
+    return {index: adapted for index, adapted in found.items() if index not in but}
 
 
 def draw_pictures(run: Run, summary: dict, adapted: dict[str, list[personalize.Adapted]]) -> list[str]:
@@ -307,14 +327,17 @@ def execute(config: ConfigDict, workdir: pathlib.Path) -> dict:
     with run.phase('train'):
         train_phase(run)
     with run.phase('before'):
-        predictions = {'before': before_phase(run)}
-    adapted, keep = {}, range(config.pictures)
+        before = save_results(run, 'before', before_phase(run))
+    adapted, keep = {}, range(min(config.pictures, len(run.people)))
     for schedule in config.personalize.schedules:
         with run.phase(schedule):
-            adapted[schedule] = personalize_phase(run, schedule, keep)
-        predictions[schedule] = [a.joints for a in adapted[schedule]]
+            done = earlier_results(run, schedule, but=keep)
+            results = personalize_phase(run, schedule, keep=keep, done=done)
+            adapted[schedule] = save_results(run, schedule, results, done)
     with run.phase('report'):
-        result = report.summarise(run.people, predictions, skeleton=run.data.skeleton)
+        joints = {name: [a.joints for a in results]
+                  for name, results in {'before': before, **adapted}.items()}
+        result = report.summarise(run.people, joints, skeleton=run.data.skeleton)
         pictures = draw_pictures(run, result, adapted)
         run.checkpoints.wait()
     result |= {'seconds': run.seconds, 'seed': config.seed, 'git': git_commit(),

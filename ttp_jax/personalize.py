@@ -373,6 +373,8 @@ def _worked_off(people, members: list[int], frames: jax.Array) -> int:
 
 def _batches(people, *, runner: Runner, people_per_chunk: int):
     """(member indices, their `Person` on the devices, frame indices of each segment) per chunk."""
+    if not people:
+        return
     lengths = [len(clip.frames) for clip in people]
     padded = math.ceil(max(lengths) / runner.segment) * runner.segment
     size = clips.largest_frame(people)
