@@ -29,6 +29,8 @@ ROWS = {
         '4 steps a frame': {'steps': {'epochs': 4}},
         'batch 16': {'batch': 16},
         'bfloat16': {'dtype': 'bfloat16'},
+        "the paper's in bfloat16": {'steps': PAPER, 'dtype': 'bfloat16'},
+        'rounded otherwise': {'lowering': 'matmul'},  # how far rounding alone goes
         'image networks frozen': {'freeze': (partition.IMAGE_NETWORKS,), 'steps': {'images_first': 0}},
     }.items()
 }
