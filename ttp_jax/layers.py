@@ -8,8 +8,8 @@ and their weights is the caller's.
 `lowering` says how a convolution is computed, never what it computes:
 
 'library'  XLA's convolution, for shared weights on an accelerator. vmap over kernels makes it one
-           grouped convolution; on a CPU that is ten to twenty times slower, and so is any library
-           convolution in the body of a loop (`lax.scan`), shared weights or not.
+           grouped convolution; on a CPU that is ten to twenty times slower, and so are the gradients
+           of any library convolution in the body of a loop (`lax.scan`), shared weights or not.
 'matmul'   `correlation`: vmap makes its products batched matmuls, which keep their speed there and
            in loops. It holds about three times the library's memory between forward and backward
            pass.
