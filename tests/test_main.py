@@ -92,6 +92,7 @@ def test_only_people_without_predictions_are_adapted_after_a_stop(finished, tmp_
     again = main.execute(tiny_config(), tmp_path / 'copy')
     assert adapted == [['test-00000', 'test-00001'], ['test-00000']]  # the first is drawn with its weights
     assert again['people'] == report['people']
+    assert again['made'] == {'online': 8, 'offline': 4}
     assert {path.suffix for path in folder.iterdir()} == {'.npz'}
 
 

@@ -187,6 +187,11 @@ def test_table_shows_the_numbers(known):
     ]
 
 
+def test_speed_is_of_the_frames_that_took_the_time(known):
+    line = report.table(known | extras() | {'made': {'before': 1}}).strip().split('\n\n')[2].splitlines()[3]
+    assert cells(line) == ['before', '2.0', '0.5']
+
+
 def refuse(constant):
     raise AssertionError(f'{constant} is not JSON')
 

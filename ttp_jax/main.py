@@ -328,19 +328,20 @@ def execute(config: ConfigDict, workdir: pathlib.Path) -> dict:
         train_phase(run)
     with run.phase('before'):
         before = save_results(run, 'before', before_phase(run))
-    adapted, keep = {}, range(min(config.pictures, len(run.people)))
+    adapted, made, keep = {}, {}, range(min(config.pictures, len(run.people)))
     for schedule in config.personalize.schedules:
         with run.phase(schedule):
             done = earlier_results(run, schedule, but=keep)
             results = personalize_phase(run, schedule, keep=keep, done=done)
             adapted[schedule] = save_results(run, schedule, results, done)
+        made[schedule] = sum(len(clip.frames) for i, clip in enumerate(run.people) if i not in done)
     with run.phase('report'):
         joints = {name: [a.joints for a in results]
                   for name, results in {'before': before, **adapted}.items()}
         result = report.summarise(run.people, joints, skeleton=run.data.skeleton)
         pictures = draw_pictures(run, result, adapted)
         run.checkpoints.wait()
-    result |= {'seconds': run.seconds, 'seed': config.seed, 'git': git_commit(),
+    result |= {'seconds': run.seconds, 'made': made, 'seed': config.seed, 'git': git_commit(),
                'command': ' '.join(['python -m ttp_jax.main', *sys.argv[1:]])}
     report.write_report(workdir, result, pictures=pictures)
     return result

@@ -11,7 +11,8 @@ where nothing could be scored. Its keys:
   people    [{'id': clip, phase: percent, ...}], in the order of the clips
   compared  {phase: {improved, hurt, unchanged: people, mean_gain, interval: points}} to `before`,
             every person counting once
-To these the caller may add `command`, `config`, `seed`, `git` and `seconds` ({phase: seconds}).
+To these the caller may add `command`, `config`, `seed`, `git`, `seconds` ({phase: seconds}) and `made`
+({phase: how many frames these seconds were for}, where an earlier run had made the others).
 The pictures are made in `pictures` and can be called from here.
 """
 
@@ -249,7 +250,8 @@ def _seconds(report: Mapping[str, Any]) -> str:
 
 
 def _speed(report: Mapping[str, Any], name: str, taken: float | None) -> str:
-    return f'{report["frames"] / taken:.1f}' if taken and name in report['mpck'] else ''
+    frames = report.get('made', {}).get(name, report['frames'])
+    return f'{frames / taken:.1f}' if taken and name in report['mpck'] else ''
 
 
 # --- files -----------------------------------------------------------------------------------
