@@ -45,16 +45,12 @@ def finished_run(workdir: pathlib.Path, *, people: int) -> main.Run:
     return main.Run(config, workdir)
 
 
-def scores(run: main.Run, predictions: list[np.ndarray]) -> tuple[float, np.ndarray]:
+def scores(run: main.Run, results: main.Results) -> tuple[float, np.ndarray]:
     """(pooled mPCK, mPCK of each person)."""
+    predictions = [adapted.joints for adapted in main.in_order(results)]
     truth = [clip.joints for clip in run.people], [clip.visibility for clip in run.people]
     return (evaluate.pooled_pck(predictions, *truth, skeleton=run.data.skeleton)['mPCK'],
             evaluate.people_pck(predictions, *truth, skeleton=run.data.skeleton))
-
-
-def in_order(results) -> list[np.ndarray]:
-    """Joints of (index, result), by index."""
-    return [adapted.joints for _, adapted in sorted(results)]
 
 
 def row(run: main.Run, config: ConfigDict, *, schedule: str, steps: dict = {}, freeze: tuple[str, ...] = (),
@@ -64,7 +60,7 @@ def row(run: main.Run, config: ConfigDict, *, schedule: str, steps: dict = {}, f
     run.config.personalize.update(changes)
     run.config.personalize[schedule].update(steps)
     run.config.personalize.frozen = partition.FROZEN[run.model.variant] + freeze if freeze else ()
-    return scores(run, in_order(main.personalize_phase(run, schedule)))
+    return scores(run, main.personalize_phase(run, schedule))
 
 
 def study() -> None:
@@ -75,7 +71,7 @@ def study() -> None:
     arguments = parser.parse_args()
     run = finished_run(arguments.workdir, people=arguments.people)
     config = run.config
-    before, each_before = scores(run, in_order(main.before_phase(run)))
+    before, each_before = scores(run, main.before_phase(run))
     print(f'{"before":<32} {before:6.1f}', flush=True)
     for name in arguments.rows:
         after, each = row(run, config, **ROWS[name])

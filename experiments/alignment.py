@@ -81,7 +81,7 @@ def waited(run: main.Run, steps: int) -> list[partition.Flat]:
     longest = max(len(clip.frames) for clip in run.people)
     schedule.update({'epochs': math.ceil(steps / longest), 'images_first': 0, 'learning_rate': 0.0})
     results = main.personalize_phase(run, 'offline', keep=range(len(run.people)))
-    return [adapted.trainable for _, adapted in sorted(results)]
+    return [adapted.trainable for adapted in main.in_order(results)]
 
 
 def show(name: str, cosines: Iterable[jax.Array]) -> None:

@@ -157,7 +157,7 @@ def online_jobs(base: Job, people: tuple[int, ...], modes: tuple[str, ...], *,
     """Personalization: of chunks of one, of everyone together, and PyTorch's loops."""
     change = functools.partial(dataclasses.replace, base)
     if not base.gpu:  # as configs/ do, a program for one and a program for all cores
-        one, several = (tuple(p for p in people if (p == 1) == alone) for alone in (True, False))
+        one, several = tuple(p for p in people if p == 1), tuple(p for p in people if p > 1)
         numbers = {'winograd': one, 'blocked': several} if quick else dict.fromkeys(
             ('winograd', 'blocked', 'matmul'), people)
         yield from (change(people=n, lowering=lowering) for lowering, n in numbers.items() if n)

@@ -85,7 +85,7 @@ def test_only_people_without_predictions_are_adapted_after_a_stop(finished, tmp_
     workdir, report = finished
     shutil.copytree(workdir, tmp_path / 'copy')
     folder = tmp_path / 'copy' / 'predictions' / 'online'
-    (folder / 'test-00001.npz').rename(folder / 'test-00001.unfinished')
+    (folder / 'test-00001.npz').unlink()
     adapt, adapted = personalize_loop.personalize_people, []
     monkeypatch.setattr(personalize_loop, 'personalize_people', lambda people, **how: (
         adapted.append([clip.id for clip in people]) or adapt(people, **how)))
@@ -112,6 +112,17 @@ def test_what_was_adapted_before_an_error_is_kept(finished, tmp_path, monkeypatc
     with pytest.raises(MemoryError):
         main.execute(tiny_config(), tmp_path / 'copy')
     assert len(list(folder.glob('*.npz'))) == 2
+
+
+def test_a_file_of_predictions_is_whole_or_not_there(tmp_path):
+    class Breaks:
+        def __array__(self, *_, **__):
+            raise MemoryError
+    clip = synthetic.drawn_clips(seed=0, split='test', people=1, frames=4, size=48)[0]
+    adapted = personalize_loop.Adapted(clip.joints, clip.visibility, Breaks())
+    with pytest.raises(MemoryError):
+        predictions.save(tmp_path, clip, adapted, names=skeletons.PENN_ACTION.joints)
+    assert not list(tmp_path.iterdir()) and not predictions.load(tmp_path, [clip])
 
 
 @pytest.mark.parametrize('content, message', [
@@ -248,7 +259,8 @@ def not_weights(path):
     (lambda c, _: c.personalize.update(frozen=('nothing/.*',)), "'nothing/.*' matches no"),
     (lambda c, _: c.model.update(variant='baseline'), "schedules is .*set --config.*='\\(\\)'"),
     (lambda c, _: c.personalize.update(dtype='float8'), "config.personalize.dtype is 'float8', expected"),
-    (lambda c, _: c.train.update(lowering='magic'), "config.train.lowering is 'magic', expected .*'auto'"),
+    (lambda c, _: c.train.update(lowering='magic'),
+     "config.train.lowering is 'magic', expected one of 'auto'"),
     (lambda c, path: c.train.update(encoder_weights=not_weights(path)), 'file: a foreign file'),
     (lambda c, path: (c.train.update(encoder_weights=str(path)), c.update(checkpoint='run')),
      'both set'),

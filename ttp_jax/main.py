@@ -17,7 +17,7 @@ import pathlib
 import subprocess
 import sys
 import time
-from typing import Any, Collection, Iterator, Mapping
+from typing import Any, Collection, Iterable, Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +40,8 @@ DEBUG = flags.DEFINE_bool('debug', False, 'Show the whole traceback of an error.
 
 # What the networks compute in; parameters, statistics, losses and keypoints stay float32.
 COMPUTE = {'float32': None, 'bfloat16': jnp.bfloat16}
+
+Results = Iterator[tuple[int, personalize.Adapted]]  # of people by index, as soon as each is made
 
 
 class Run:
@@ -185,7 +187,7 @@ class metrics_log(contextlib.AbstractContextManager):
         self.board.close()
 
 
-def before_phase(run: Run) -> Iterator[tuple[int, personalize.Adapted]]:
+def before_phase(run: Run) -> Results:
     """(index, predictions) of everyone with the shared weights."""
     count, devices = people_together(run)
     return personalize.predict_people(
@@ -194,7 +196,7 @@ def before_phase(run: Run) -> Iterator[tuple[int, personalize.Adapted]]:
 
 
 def personalize_phase(run: Run, schedule: str, *, keep: Collection[int] = (),
-                      done: Collection[int] = ()) -> Iterator[tuple[int, personalize.Adapted]]:
+                      done: Collection[int] = ()) -> Results:
     """(index, result) of everyone but `done`, adapted under one schedule; `keep` with their weights."""
     left = [i for i in range(len(run.people)) if i not in done]
     count, devices = people_together(run)
@@ -249,15 +251,17 @@ def runner(run: Run, schedule: str, count: int, devices: list[jax.Device]) -> pe
         augment=run.config.train.augment.to_dict(), lowering=computing['lowering'], devices=devices)
 
 
-def save_results(run: Run, phase: str, results: Iterator[tuple[int, personalize.Adapted]],
-                 done: Mapping[int, personalize.Adapted] = {}) -> list[personalize.Adapted]:
-    """Everyone's results in order, with those done before; each in its file as soon as it is made."""
-    everyone = dict(done)
+def saved(run: Run, phase: str, results: Results) -> Results:
+    """The same results, each in its file as soon as it is made."""
     for index, adapted in results:
         predictions.save(run.workdir / 'predictions' / phase, run.people[index], adapted,
                          names=run.data.skeleton.joints)
-        everyone[index] = adapted
-    return [everyone[i] for i in range(len(run.people))]
+        yield index, adapted
+
+
+def in_order(results: Iterable[tuple[int, personalize.Adapted]]) -> list[personalize.Adapted]:
+    """Results without their indices, by index."""
+    return [adapted for _, adapted in sorted(results, key=lambda result: result[0])]
 
 
 def earlier_results(run: Run, phase: str, *, but: Collection[int]) -> dict[int, personalize.Adapted]:
@@ -327,13 +331,13 @@ def execute(config: ConfigDict, workdir: pathlib.Path) -> dict:
     with run.phase('train'):
         train_phase(run)
     with run.phase('before'):
-        before = save_results(run, 'before', before_phase(run))
+        before = in_order(saved(run, 'before', before_phase(run)))
     adapted, made, keep = {}, {}, range(min(config.pictures, len(run.people)))
     for schedule in config.personalize.schedules:
         with run.phase(schedule):
             done = earlier_results(run, schedule, but=keep)
             results = personalize_phase(run, schedule, keep=keep, done=done)
-            adapted[schedule] = save_results(run, schedule, results, done)
+            adapted[schedule] = in_order([*done.items(), *saved(run, schedule, results)])
         made[schedule] = sum(len(clip.frames) for i, clip in enumerate(run.people) if i not in done)
     with run.phase('report'):
         joints = {name: [a.joints for a in results]

@@ -4,13 +4,13 @@ Contract. A phase's folder holds `<clip id>.npz` for each person: `joints [T, J,
 (x, y); `scores [T, J]`, the heatmaps' maxima; `losses [T, epochs]` while adapting; `names [J]` of the
 joints. A file is whole or not there, so that a run that was stopped goes on with the next person.
 """
-import os
 import pathlib
 import zipfile
 from typing import Sequence
 
 import numpy as np
 
+from ttp_jax import whole_file
 from ttp_jax.data.clips import Clip
 from ttp_jax.personalize import Adapted
 
@@ -18,12 +18,9 @@ from ttp_jax.personalize import Adapted
 def save(folder: pathlib.Path, clip: Clip, adapted: Adapted, *, names: Sequence[str]) -> None:
     """Writes one person's file; names: of the joints."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = _path(folder, clip)
-    unfinished = path.with_suffix('.unfinished')
-    with open(unfinished, 'wb') as file:
+    with whole_file.replacing(_path(folder, clip)) as path, open(path, 'wb') as file:
         np.savez(file, joints=adapted.joints, scores=adapted.scores, losses=adapted.losses,
                  names=np.array(names))
-    os.replace(unfinished, path)
 
 
 def load(folder: pathlib.Path, people: Sequence[Clip]) -> dict[int, Adapted]:

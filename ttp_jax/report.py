@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from ttp_jax import evaluate
+from ttp_jax import evaluate, whole_file
 from ttp_jax.data.clips import Clip
 from ttp_jax.data.skeletons import Skeleton
 from ttp_jax.pictures import (
@@ -272,18 +272,9 @@ def write_report(
     workdir.mkdir(parents=True, exist_ok=True)
     report = _plain(report)
     data = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + '\n'
-    _replace(workdir / 'report.json', data)
-    _replace(workdir / 'report.md', _markdown(report, workdir, pictures))
-
-
-def _replace(path: pathlib.Path, text: str) -> None:
-    """Whoever reads the file finds the old or the new text, never a part of it."""
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        temporary.write_text(text, encoding='utf-8')
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    for name, text in (('report.json', data), ('report.md', _markdown(report, workdir, pictures))):
+        with whole_file.replacing(workdir / name) as path:
+            path.write_text(text, encoding='utf-8')
 
 
 def _markdown(report: Mapping[str, Any], workdir: pathlib.Path, pictures: Sequence[str]) -> str:
