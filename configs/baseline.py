@@ -9,6 +9,7 @@ What the authors' release reports of Penn Action, and so what this should print 
 
 Everything else is as in configs/paper.py, as are the variants.
 """
+
 from ml_collections import ConfigDict
 
 from configs import paper

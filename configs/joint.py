@@ -7,6 +7,7 @@
 Variants `human36m` and `bbc_pose` run as `penn_action` does, all three at the small size of the
 drawn people; configs/paper.py has the same three at the paper's.
 """
+
 import functools
 
 from ml_collections import ConfigDict
@@ -16,7 +17,8 @@ from ttp_jax.data.sets import RECORDED
 
 def get_config(variant: str = 'drawn') -> ConfigDict:
     variants = {'drawn': drawn, 'drawn_large': drawn_large} | {
-        name: functools.partial(recorded, name) for name in RECORDED}
+        name: functools.partial(recorded, name) for name in RECORDED
+    }
     if variant not in variants:
         raise ValueError(f'configs/joint.py: no variant {variant!r}; known: {", ".join(variants)}')
     return variants[variant]().lock()
@@ -24,70 +26,82 @@ def get_config(variant: str = 'drawn') -> ConfigDict:
 
 def drawn() -> ConfigDict:
     """Drawn people at a size for two cores."""
-    return ConfigDict({
-        'seed': 0,
-        'checkpoint': '',  # a workdir to start from; with train.steps = 0 it is only personalized
-        'data': {
-            'name': 'drawn',
-            'root': '',  # penn_action: the folder with frames/ and labels/
-            'motion': '',  # drawn: a folder of Penn Action labels to take the motion from
-            'prepared': '',  # folders: where `python -m ttp_jax.data.prepare` put them, instead of root
-            'train_people': 16,  # 0: everyone (folders only)
-            'test_people': 12,
-            'frames': 24,  # per drawn clip
-            'size': 112,  # of drawn frames, pixels
-            'resident_gib': 8.0,  # a split that takes more is read while it is used
-            'workers': 0,  # processes that then read training frames; 0: threads
-        },
-        'crop': {'size': 64, 'bgr': False},
-        'model': {
-            'variant': 'transformer',
-            'keypoints': 24,
-            'depth': 18,
-            'width': 24,
-            'stem_pool': False,
-            'deconvolutions': 3,
-            'features': 64,
-            'image_width': 12,
-            'heads': 4,
-            'feedforward': 256,
-            'dropout': 0.1,
-            'sigma': 2.0,
-        },
-        'perceptual': {'kind': 'random', 'weights': '', 'seed': 0},
-        'train': {
-            'encoder_weights': '',  # a file of torchvision's ResNet that the encoder starts from
-            'steps': 1800,
-            'batch': 16,
-            'lowering': 'auto',  # of convolutions: what suits the backend, or as in layers.py
-            'dtype': 'float32',  # or 'bfloat16': what networks compute in; parameters stay float32
-            'learning_rate': 1e-3,
-            'drops': (90 / 140, 120 / 140),  # where the rate falls tenfold, in parts of the run
-            'reconstruction_weight': 1e-3,
-            # Half the paper's rotation and scale: a short run has no time to learn what it never meets.
-            'augment': {'scale_std': 0.15, 'rotation_std': 15.0, 'rotation_prob': 0.6,
-                        'flip_prob': 0.5},
-            'log_every': 20,
-            'save_every': 500,
-        },
-        'personalize': {
-            'schedules': ('online', 'offline'),
-            'batch': 8,
-            'frozen': (),  # patterns of parameter paths; empty: what the paper freezes
-            'people_per_chunk': 0,  # adapted at once; 0: as many as fit, on a CPU one a core
-            'lowering': 'auto',
-            'dtype': 'float32',
-            # A small model cannot draw a stranger. Until it can, keypoints had better not follow
-            # what it draws: experiments/README.md.
-            'online': {'epochs': 2,  # steps per frame
-                       'images_first': 16,  # steps in which only the image networks learn
-                       'learning_rate': 5e-5,
-                       'image_learning_rate': 3e-4},  # of the image encoders and the renderer
-            'offline': {'epochs': 5, 'images_first': 40, 'learning_rate': 2e-4,
-                        'image_learning_rate': 1e-3},
-        },
-        'pictures': 4,  # test people to draw before and after
-    })
+    return ConfigDict(
+        {
+            'seed': 0,
+            'checkpoint': '',  # a workdir to start from; with train.steps = 0 it is only personalized
+            'data': {
+                'name': 'drawn',
+                'root': '',  # penn_action: the folder with frames/ and labels/
+                'motion': '',  # drawn: a folder of Penn Action labels to take the motion from
+                'prepared': '',  # folders: where `python -m ttp_jax.data.prepare` put them, instead of root
+                'train_people': 16,  # 0: everyone (folders only)
+                'test_people': 12,
+                'frames': 24,  # per drawn clip
+                'size': 112,  # of drawn frames, pixels
+                'resident_gib': 8.0,  # a split that takes more is read while it is used
+                'workers': 0,  # processes that then read training frames; 0: threads
+            },
+            'crop': {'size': 64, 'bgr': False},
+            'model': {
+                'variant': 'transformer',
+                'keypoints': 24,
+                'depth': 18,
+                'width': 24,
+                'stem_pool': False,
+                'deconvolutions': 3,
+                'features': 64,
+                'image_width': 12,
+                'heads': 4,
+                'feedforward': 256,
+                'dropout': 0.1,
+                'sigma': 2.0,
+            },
+            'perceptual': {'kind': 'random', 'weights': '', 'seed': 0},
+            'train': {
+                'encoder_weights': '',  # a file of torchvision's ResNet that the encoder starts from
+                'steps': 1800,
+                'batch': 16,
+                'lowering': 'auto',  # of convolutions: what suits the backend, or as in layers.py
+                'dtype': 'float32',  # or 'bfloat16': what networks compute in; parameters stay float32
+                'learning_rate': 1e-3,
+                'drops': (90 / 140, 120 / 140),  # where the rate falls tenfold, in parts of the run
+                'reconstruction_weight': 1e-3,
+                # Half the paper's rotation and scale: a short run has no time to learn what it never meets.
+                'augment': {
+                    'scale_std': 0.15,
+                    'rotation_std': 15.0,
+                    'rotation_prob': 0.6,
+                    'flip_prob': 0.5,
+                },
+                'log_every': 20,
+                'save_every': 500,
+            },
+            'personalize': {
+                'schedules': ('online', 'offline'),
+                'batch': 8,
+                'frozen': (),  # patterns of parameter paths; empty: what the paper freezes
+                'people_per_chunk': 0,  # adapted at once; 0: as many as fit, on a CPU one a core
+                'lowering': 'auto',
+                'dtype': 'float32',
+                # A small model cannot draw a stranger. Until it can, keypoints had better not follow
+                # what it draws: experiments/README.md.
+                'online': {
+                    'epochs': 2,  # steps per frame
+                    'images_first': 16,  # steps in which only the image networks learn
+                    'learning_rate': 5e-5,
+                    'image_learning_rate': 3e-4,
+                },  # of the image encoders and the renderer
+                'offline': {
+                    'epochs': 5,
+                    'images_first': 40,
+                    'learning_rate': 2e-4,
+                    'image_learning_rate': 1e-3,
+                },
+            },
+            'pictures': 4,  # test people to draw before and after
+        }
+    )
 
 
 def drawn_large() -> ConfigDict:

@@ -12,16 +12,18 @@ What the authors' release reports of Penn Action, and so what this should print 
 The settings are those of configs/paper.py. For another data set, add `--config.data.name=human36m`
 or `--config.data.name=bbc_pose`.
 """
+
 from ml_collections import ConfigDict
 
 from configs import paper
-from ttp_jax.personalize import SCHEDULES
+from ttp_jax.personalize.schedules import SCHEDULES
 
 
 def get_config(variant: str = 'online') -> ConfigDict:
     if variant not in SCHEDULES:
-        raise ValueError(f'configs/personalize.py: no variant {variant!r}; known: '
-                         f'{", ".join(SCHEDULES)}')
+        raise ValueError(
+            f'configs/personalize.py: no variant {variant!r}; known: {", ".join(SCHEDULES)}'
+        )
     config = paper.paper('penn_action', file='configs/personalize.py')
     config.train.steps = 0
     config.data.train_people = 1  # not trained on, so one clip is enough to read

@@ -5,6 +5,7 @@
 WORKDIR is a finished run. Each row personalizes its test people anew with a few values changed; the
 table gives pooled mPCK@0.2 before and after, and how many people got better and worse.
 """
+
 import argparse
 import json
 import pathlib
@@ -12,13 +13,17 @@ import pathlib
 import numpy as np
 from ml_collections import ConfigDict
 
-from ttp_jax import capacity, evaluate, main, partition
+from ttp_jax import main
+from ttp_jax.personalize import capacity, partition
+from ttp_jax.results import metrics
+from ttp_jax.run import adaptation, build
 
 PAPER = {'epochs': 1, 'images_first': 0, 'learning_rate': 1e-4, 'image_learning_rate': 1e-4}
 
 ROWS = {
     f'{schedule} {name}': {'schedule': schedule} | changes
-    for schedule in ('online', 'offline') for name, changes in {
+    for schedule in ('online', 'offline')
+    for name, changes in {
         'as configured': {},
         "the paper's": {'steps': PAPER},
         'nobody waits': {'steps': {'images_first': 0}},
@@ -31,36 +36,48 @@ ROWS = {
         'bfloat16': {'dtype': 'bfloat16'},
         "the paper's in bfloat16": {'steps': PAPER, 'dtype': 'bfloat16'},
         'rounded otherwise': {'lowering': 'matmul'},  # how far rounding alone goes
-        'image networks frozen': {'freeze': (partition.IMAGE_NETWORKS,), 'steps': {'images_first': 0}},
+        'image networks frozen': {
+            'freeze': (partition.IMAGE_NETWORKS,),
+            'steps': {'images_first': 0},
+        },
     }.items()
 }
 
 
-def finished_run(workdir: pathlib.Path, *, people: int) -> main.Run:
+def finished_run(workdir: pathlib.Path, *, people: int) -> build.Run:
     """A finished run as its workdir has it, with so many test people."""
     main.keep_compiled_programs()
     capacity.one_device_per_core()
     config = ConfigDict(json.loads((workdir / 'config.json').read_text()))
     config.data.test_people = people
-    return main.Run(config, workdir)
+    return build.Run(config, workdir)
 
 
-def scores(run: main.Run, results: main.Results) -> tuple[float, np.ndarray]:
+def scores(run: build.Run, results: adaptation.Results) -> tuple[float, np.ndarray]:
     """(pooled mPCK, mPCK of each person)."""
-    predictions = [adapted.joints for adapted in main.in_order(results)]
+    predictions = [adapted.joints for adapted in adaptation.in_order(results)]
     truth = [clip.joints for clip in run.people], [clip.visibility for clip in run.people]
-    return (evaluate.pooled_pck(predictions, *truth, skeleton=run.data.skeleton)['mPCK'],
-            evaluate.people_pck(predictions, *truth, skeleton=run.data.skeleton))
+    return (
+        metrics.pooled_pck(predictions, *truth, skeleton=run.data.skeleton)['mPCK'],
+        metrics.people_pck(predictions, *truth, skeleton=run.data.skeleton),
+    )
 
 
-def row(run: main.Run, config: ConfigDict, *, schedule: str, steps: dict = {}, freeze: tuple[str, ...] = (),
-        **changes):
+def row(
+    run: build.Run,
+    config: ConfigDict,
+    *,
+    schedule: str,
+    steps: dict = {},
+    freeze: tuple[str, ...] = (),
+    **changes,
+):
     """Scores after adapting with some of `config.personalize`, or of the schedule's part, changed."""
     run.config = config.copy_and_resolve_references()
     run.config.personalize.update(changes)
     run.config.personalize[schedule].update(steps)
     run.config.personalize.frozen = partition.FROZEN[run.model.variant] + freeze if freeze else ()
-    return scores(run, main.personalize_phase(run, schedule))
+    return scores(run, adaptation.personalize_phase(run, schedule))
 
 
 def study() -> None:
@@ -71,12 +88,15 @@ def study() -> None:
     arguments = parser.parse_args()
     run = finished_run(arguments.workdir, people=arguments.people)
     config = run.config
-    before, each_before = scores(run, main.before_phase(run))
+    before, each_before = scores(run, adaptation.before_phase(run))
     print(f'{"before":<32} {before:6.1f}', flush=True)
     for name in arguments.rows:
         after, each = row(run, config, **ROWS[name])
-        print(f'{name:<32} {after:6.1f} {after - before:+6.1f}  better {(each > each_before).sum():3}'
-              f'  worse {(each < each_before).sum():3}', flush=True)
+        print(
+            f'{name:<32} {after:6.1f} {after - before:+6.1f}  better {(each > each_before).sum():3}'
+            f'  worse {(each < each_before).sum():3}',
+            flush=True,
+        )
 
 
 if __name__ == '__main__':

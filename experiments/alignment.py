@@ -9,57 +9,84 @@ again for the test people after so many steps of their image networks alone, whi
 as many a frame as bring the longest clip there, so that shorter ones get fewer.
 Personalization follows the first gradient; labels, which it never sees, are in the second.
 """
+
 import argparse
 import functools
 import itertools
 import math
 import pathlib
-from typing import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-
 from adaptation import finished_run
-from ttp_jax import geometry, losses, main, partition, personalize
+
+from ttp_jax import geometry, losses
 from ttp_jax.data import clips, pairs
+from ttp_jax.personalize import inner_loop, partition
+from ttp_jax.run import adaptation, build
 
 SEEING = ('encoder/', 'self_supervised_head/')
 
 
 def cosine(a: partition.Flat, b: partition.Flat) -> jax.Array:
     """Of two flat trees, as one vector each."""
+
     def dot(x, y):
         return sum(jnp.vdot(x[path], y[path]) for path in x)
+
     return dot(a, b) / jnp.sqrt(dot(a, a) * dot(b, b))
 
 
-def alignment(run: main.Run) -> Callable:
+def alignment(run: build.Run) -> Callable:
     """A compiled `(trainable, pairs [F]) -> cosine` for crops of one person."""
-    model, frozen = run.model.clone(train=False), main.split(run)[1]
-    upright = functools.partial(pairs.crop_pair, augmentation=geometry.Augmentation(), spec=run.spec)
-    labels = functools.partial(pairs.targets, flip=jnp.array(False), spec=run.spec,
-                               mirror=run.data.skeleton.mirror)
+    model, frozen = run.model.clone(train=False), build.split(run)[1]
+    upright = functools.partial(
+        pairs.crop_pair, augmentation=geometry.Augmentation(), spec=run.spec
+    )
+    labels = functools.partial(
+        pairs.targets, flip=jnp.array(False), spec=run.spec, mirror=run.data.skeleton.mirror
+    )
 
     def supervised(trainable, target, maps, weights):
-        variables = {'params': partition.merge(trainable, frozen), 'batch_stats': run.state.batch_stats}
+        variables = {
+            'params': partition.merge(trainable, frozen),
+            'batch_stats': run.state.batch_stats,
+        }
         seen = model.apply(variables, target, method='heatmaps').supervised
         return losses.supervised(seen, maps, weights)
 
     def reconstruction(trainable, target, source):
-        return personalize.self_supervised_loss(
-            trainable, frozen, run.state.batch_stats, run.state.loss_means, target, source, None,
-            model=model, perceptual=run.perceptual)[0]
+        return inner_loop.self_supervised_loss(
+            trainable,
+            frozen,
+            run.state.batch_stats,
+            run.state.loss_means,
+            target,
+            source,
+            None,
+            model=model,
+            perceptual=run.perceptual,
+        )[0]
 
     @jax.jit
     def of_person(trainable, batch: pairs.Pairs):
-        target, source, affine = jax.vmap(lambda pair: upright(
-            pair.target, pair.source, pair.box, valid=pair.size))(batch)
+        target, source, affine = jax.vmap(
+            lambda pair: upright(pair.target, pair.source, pair.box, valid=pair.size)
+        )(batch)
         maps, weights = jax.vmap(labels)(batch.joints, batch.visibility, affine)
-        gradients = (jax.grad(supervised)(trainable, target, maps, weights),
-                     jax.grad(reconstruction)(trainable, target, source))
-        return cosine(*({path: leaf for path, leaf in gradient.items() if path.startswith(SEEING)}
-                        for gradient in gradients))
+        gradients = (
+            jax.grad(supervised)(trainable, target, maps, weights),
+            jax.grad(reconstruction)(trainable, target, source),
+        )
+        return cosine(
+            *(
+                {path: leaf for path, leaf in gradient.items() if path.startswith(SEEING)}
+                for gradient in gradients
+            )
+        )
+
     return of_person
 
 
@@ -75,20 +102,22 @@ def samples(people: list[clips.Clip], frames: int) -> Iterator[pairs.Pairs]:
         start += length
 
 
-def waited(run: main.Run, steps: int) -> list[partition.Flat]:
+def waited(run: build.Run, steps: int) -> list[partition.Flat]:
     """The test people's private weights after steps of the image networks alone."""
     schedule = run.config.personalize.offline
     longest = max(len(clip.frames) for clip in run.people)
     schedule.update({'epochs': math.ceil(steps / longest), 'images_first': 0, 'learning_rate': 0.0})
-    results = main.personalize_phase(run, 'offline', keep=range(len(run.people)))
-    return [adapted.trainable for adapted in main.in_order(results)]
+    results = adaptation.personalize_phase(run, 'offline', keep=range(len(run.people)))
+    return [adapted.trainable for adapted in adaptation.in_order(results)]
 
 
 def show(name: str, cosines: Iterable[jax.Array]) -> None:
     """A line of the table."""
     cosines = [float(value) for value in cosines]
     positive = sum(value > 0 for value in cosines)
-    print(f'{name:<28} {np.mean(cosines):+.3f}  positive for {positive} of {len(cosines)}', flush=True)
+    print(
+        f'{name:<28} {np.mean(cosines):+.3f}  positive for {positive} of {len(cosines)}', flush=True
+    )
 
 
 def study() -> None:
@@ -99,13 +128,18 @@ def study() -> None:
     parser.add_argument('--wait', type=int, default=0)
     arguments = parser.parse_args()
     run = finished_run(arguments.workdir, people=arguments.people)
-    of_person, shared = alignment(run), itertools.repeat(main.split(run)[0])
-    known, unseen = (list(samples(people, arguments.frames))
-                     for people in (run.data.train[:arguments.people], run.people))
+    of_person, shared = alignment(run), itertools.repeat(build.split(run)[0])
+    known, unseen = (
+        list(samples(people, arguments.frames))
+        for people in (run.data.train[: arguments.people], run.people)
+    )
     show('people trained on', map(of_person, shared, known))
     show('unseen people', map(of_person, shared, unseen))
     if arguments.wait:
-        show(f'... after {arguments.wait} image steps', map(of_person, waited(run, arguments.wait), unseen))
+        show(
+            f'... after {arguments.wait} image steps',
+            map(of_person, waited(run, arguments.wait), unseen),
+        )
 
 
 if __name__ == '__main__':

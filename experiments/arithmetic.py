@@ -6,11 +6,13 @@ convolution would (`layers.convolve_separable`, `layers.convolve_upsampled`), it
 Winograd's tiles count as the direct convolution that they are equal to. Norms, activations and
 optimisers are left out. XLA's cost analysis is there to check the formula against.
 """
+
 from __future__ import annotations
 
 import functools
 import math
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -18,12 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ttp_jax import capacity, layers, partition, perceptual, personalize
-from ttp_jax.model import PoseModel
+from ttp_jax.networks import layers, perceptual
+from ttp_jax.networks.model import PoseModel
+from ttp_jax.personalize import capacity, inner_loop, partition
 
 
 class Problem(NamedTuple):
     """A model and its variables, the perceptual network and its kind, side of crops, batch."""
+
     model: PoseModel
     variables: dict[str, Any]
     network: perceptual.Perceptual
@@ -33,8 +37,9 @@ class Problem(NamedTuple):
 
     def split(self) -> tuple[partition.Flat, partition.Flat]:
         """(trainable, frozen) as the paper has it."""
-        return partition.split(self.variables['params'],
-                               frozen=partition.FROZEN[self.model.variant])
+        return partition.split(
+            self.variables['params'], frozen=partition.FROZEN[self.model.variant]
+        )
 
 
 # --- FLOPs by formula ------------------------------------------------------------------------
@@ -56,8 +61,11 @@ def flops_by_formula(problem: Problem) -> dict[str, int]:
     trained = sum((2 if name in FIRST else 3) * forward[name] for name in forward.keys() - frozen)
     image = trained + 3 * perceptual_flops(problem.kind, problem.size)
     predict = sum(flops for name, flops in forward.items() if name.startswith(PREDICTING))
-    return {'step': problem.batch * image, 'online': problem.batch * image + predict,
-            'joint': image + 3 * sum(forward[name] for name in frozen)}
+    return {
+        'step': problem.batch * image,
+        'online': problem.batch * image + predict,
+        'joint': image + 3 * sum(forward[name] for name in frozen),
+    }
 
 
 def layer_flops(model: PoseModel, size: int) -> dict[str, int]:
@@ -73,7 +81,7 @@ def layer_flops(model: PoseModel, size: int) -> dict[str, int]:
 
     with nn.intercept_methods(intercept):
         jax.eval_shape(model.init, jax.random.key(0), image, image)
-    mixing = 2 * model.cells(size)**2 * model.keypoints * model.joints
+    mixing = 2 * model.cells(size) ** 2 * model.keypoints * model.joints
     return {**counts, 'affinity_transformer/heatmaps': mixing}
 
 
@@ -104,8 +112,10 @@ def perceptual_flops(kind: str, size: int) -> int:
     if kind == 'random':
         stages = [(size >> i, features) for i, features in enumerate(perceptual.RANDOM_STAGES)]
     else:
-        stages = [(size >> sum(pooled <= i for pooled in perceptual.VGG16_POOLED), features)
-                  for i, features in sorted(perceptual.VGG16_CHANNELS.items())]
+        stages = [
+            (size >> sum(pooled <= i for pooled in perceptual.VGG16_POOLED), features)
+            for i, features in sorted(perceptual.VGG16_CHANNELS.items())
+        ]
     for side, features in stages:
         total += 2 * side**2 * 9 * channels * features
         channels = features
@@ -114,15 +124,26 @@ def perceptual_flops(kind: str, size: int) -> int:
 
 # --- what XLA says, and memory ---------------------------------------------------------------
 
+
 def adaptation(problem: Problem, lowering: str) -> tuple[Callable, tuple]:
     """The loss that a person's step differentiates, and its arguments; crops as shapes."""
     trainable, frozen = problem.split()
     crops = jax.ShapeDtypeStruct((problem.batch, problem.size, problem.size, 3), jnp.float32)
-    objective = functools.partial(personalize.self_supervised_loss, perceptual=problem.network,
-                                  model=problem.model.clone(lowering=lowering))
+    objective = functools.partial(
+        inner_loop.self_supervised_loss,
+        perceptual=problem.network,
+        model=problem.model.clone(lowering=lowering),
+    )
     means = jnp.ones(1 + problem.network.terms)
-    return objective, (trainable, frozen, problem.variables['batch_stats'], means, crops, crops,
-                       jax.random.key(0))
+    return objective, (
+        trainable,
+        frozen,
+        problem.variables['batch_stats'],
+        means,
+        crops,
+        crops,
+        jax.random.key(0),
+    )
 
 
 def flops_by_xla(problem: Problem, lowering: str) -> float:
@@ -130,8 +151,8 @@ def flops_by_xla(problem: Problem, lowering: str) -> float:
     additions and exponentials; without what touches only the zeros around an image."""
     objective, (trainable, *rest) = adaptation(problem, lowering)
     tx = optax.adam(1e-4)
-    state = jax.eval_shape(functools.partial(personalize.fresh_state, tx=tx), trainable, rest[2])
-    step = functools.partial(personalize.adapt_step, tx=tx, objective=objective)
+    state = jax.eval_shape(functools.partial(inner_loop.fresh_state, tx=tx), trainable, rest[2])
+    step = functools.partial(inner_loop.adapt_step, tx=tx, objective=objective)
     analysis = jax.jit(step).lower(state, *rest[:2], *rest[3:]).cost_analysis()
     return (analysis[0] if isinstance(analysis, list) else analysis).get('flops', math.nan)
 
@@ -144,5 +165,10 @@ def trainable_bytes(problem: Problem) -> int:
 def activation_bytes(problem: Problem) -> int:
     """What the forward pass of one person's step leaves for the backward pass, parameters aside."""
     return capacity.activation_bytes(
-        *problem.split(), problem.variables['batch_stats'], perceptual=problem.network,
-        model=problem.model.clone(lowering='matmul'), size=problem.size, batch=problem.batch)
+        *problem.split(),
+        problem.variables['batch_stats'],
+        perceptual=problem.network,
+        model=problem.model.clone(lowering='matmul'),
+        size=problem.size,
+        batch=problem.batch,
+    )

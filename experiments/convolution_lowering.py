@@ -25,13 +25,14 @@ import argparse
 import functools
 import statistics
 import time
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ttp_jax import layers
+from ttp_jax.networks import layers
 
 
 class Layer(NamedTuple):
@@ -50,17 +51,32 @@ class Layer(NamedTuple):
     @property
     def flops(self) -> int:
         """Of one image, forward and both gradients."""
-        pixels = self.size ** 2 // (1 if self.transposed else self.stride ** 2)
-        return 6 * pixels * self.channels * self.features * self.kernel ** 2
+        pixels = self.size**2 // (1 if self.transposed else self.stride**2)
+        return 6 * pixels * self.channels * self.features * self.kernel**2
 
 
 SMALL = [
-    Layer(64, 3, 24, 7, 2), Layer(32, 24, 24, 3), Layer(16, 48, 48, 3), Layer(8, 96, 96, 3),
-    Layer(4, 192, 192, 3), Layer(4, 192, 64, 4, 2, True), Layer(8, 64, 64, 4, 2, True),
-    Layer(16, 64, 64, 4, 2, True), Layer(32, 64, 24, 1), Layer(64, 24, 16, 7),
-    Layer(64, 16, 16, 3), Layer(64, 16, 32, 3, 2), Layer(32, 32, 32, 3), Layer(16, 64, 64, 3),
-    Layer(8, 256, 128, 3), Layer(8, 128, 128, 3), Layer(16, 128, 64, 3), Layer(32, 64, 32, 3),
-    Layer(64, 32, 16, 3), Layer(64, 16, 3, 3)]
+    Layer(64, 3, 24, 7, 2),
+    Layer(32, 24, 24, 3),
+    Layer(16, 48, 48, 3),
+    Layer(8, 96, 96, 3),
+    Layer(4, 192, 192, 3),
+    Layer(4, 192, 64, 4, 2, True),
+    Layer(8, 64, 64, 4, 2, True),
+    Layer(16, 64, 64, 4, 2, True),
+    Layer(32, 64, 24, 1),
+    Layer(64, 24, 16, 7),
+    Layer(64, 16, 16, 3),
+    Layer(64, 16, 32, 3, 2),
+    Layer(32, 32, 32, 3),
+    Layer(16, 64, 64, 3),
+    Layer(8, 256, 128, 3),
+    Layer(8, 128, 128, 3),
+    Layer(16, 128, 64, 3),
+    Layer(32, 64, 32, 3),
+    Layer(64, 32, 16, 3),
+    Layer(64, 16, 3, 3),
+]
 
 
 class Column(NamedTuple):
@@ -90,14 +106,14 @@ def main() -> None:
         flops = layer.flops * arguments.people * arguments.images
         seconds = {name: measure(layer, column, arguments) for name, column in COLUMNS.items()}
         totals = {name: totals[name] + seconds[name] for name in COLUMNS}
-        print(f'{str(layer):32s}', *(f'{flops / s / 1e9:12.1f}' for s in seconds.values()),
-              flush=True)
+        print(f'{layer!s:32s}', *(f'{flops / s / 1e9:12.1f}' for s in seconds.values()), flush=True)
     print(f'{"whole list, milliseconds":32s}', *(f'{1e3 * t:12.0f}' for t in totals.values()))
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--people', type=int, default=8)
     parser.add_argument('--images', type=int, default=8, help='per person')
     parser.add_argument('--steps', type=int, default=4, help='of the scan')
@@ -107,8 +123,9 @@ def parse_arguments() -> argparse.Namespace:
 
 def widen(layer: Layer) -> Layer:
     double = {n: n if n == 3 else 2 * n for n in (layer.channels, layer.features)}
-    return layer._replace(size=2 * layer.size, channels=double[layer.channels],
-                          features=double[layer.features])
+    return layer._replace(
+        size=2 * layer.size, channels=double[layer.channels], features=double[layer.features]
+    )
 
 
 def measure(layer: Layer, column: Column, arguments: argparse.Namespace) -> float:
@@ -145,27 +162,32 @@ def convolve_patches(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Arr
     k, pad = kernel.shape[0], kernel.shape[0] // 2
     height, width = ((n - 1) // stride * stride + 1 for n in x.shape[1:3])
     x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    taps = [x[:, a:a + height:stride, b:b + width:stride] for a in range(k) for b in range(k)]
+    taps = [
+        x[:, a : a + height : stride, b : b + width : stride] for a in range(k) for b in range(k)
+    ]
     return jnp.concatenate(taps, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
 
 
-def gradient_step(function: Callable, x: jax.Array,
-                  kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+def gradient_step(
+    function: Callable, x: jax.Array, kernel: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """The output is its own cotangent, so that the forward pass cannot be left out."""
     output, pullback = jax.vjp(function, x, kernel)
     return pullback(output)
 
 
-def repeat(step: Callable, steps: int, x: jax.Array,
-           kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+def repeat(
+    step: Callable, steps: int, x: jax.Array, kernel: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     def body(carry, _):
         return jax.tree.map(lambda v, gradient: v - 1e-6 * gradient, carry, step(*carry)), None
 
     return lax.scan(body, (x, kernel), length=steps)[0]
 
 
-def median_seconds(function: Callable, *arguments: jax.Array, runs: int = 5,
-                   patience: float = 2.0) -> float:
+def median_seconds(
+    function: Callable, *arguments: jax.Array, runs: int = 5, patience: float = 2.0
+) -> float:
     """Median of `runs` after one to compile, fewer once they took `patience` seconds together."""
     jax.block_until_ready(function(*arguments))
     seconds = []

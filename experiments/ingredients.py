@@ -6,6 +6,7 @@ Each row is the default run of configs/joint.py with a few values changed; the t
 before, online and offline, and how many people got better and worse offline. Rows are kept in the
 folder and not run again.
 """
+
 import argparse
 import json
 import pathlib
@@ -37,8 +38,17 @@ def run(name: str, changes: dict, out: pathlib.Path) -> dict:
     workdir = out / name
     if not (workdir / 'report.json').is_file():
         overrides = [f'--config.{key}={value}' for key, value in changes.items()]
-        subprocess.run([sys.executable, '-m', 'ttp_jax.main', f'--config={CONFIG}',
-                        f'--workdir={workdir}', *overrides], check=True)
+        subprocess.run(
+            [
+                sys.executable,
+                '-m',
+                'ttp_jax.main',
+                f'--config={CONFIG}',
+                f'--workdir={workdir}',
+                *overrides,
+            ],
+            check=True,
+        )
     return json.loads((workdir / 'report.json').read_text())
 
 
@@ -51,9 +61,11 @@ def main() -> None:
     for name in arguments.rows:
         report = run(name, ROWS[name], arguments.out)
         scores, offline = report['mpck'], report['compared']['offline']
-        print(f'{name:<20} {scores["before"]:7.1f} {scores["online"]:7.1f} {scores["offline"]:8.1f}'
-              f'  {offline["improved"]:6}/{offline["hurt"]:<5}  {sum(report["seconds"].values()):7.0f}',
-              flush=True)
+        print(
+            f'{name:<20} {scores["before"]:7.1f} {scores["online"]:7.1f} {scores["offline"]:8.1f}'
+            f'  {offline["improved"]:6}/{offline["hurt"]:<5}  {sum(report["seconds"].values()):7.0f}',
+            flush=True,
+        )
 
 
 if __name__ == '__main__':

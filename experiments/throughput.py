@@ -23,14 +23,15 @@ are skipped with a line without it. The columns:
     compile, again  seconds to trace and compile with an empty cache, and once more, in a new
                     process, from the persistent cache (of the first program of each kind)
 
-`online` runs the schedule of that name through `personalize.make_runner`, one Adam step per frame
+`online` runs the schedule of that name through `many_people.make_runner`, one Adam step per frame
 as in the paper (configs may ask for more); `joint` is `train.train_step`; PyTorch does the same
 from the same frames, crops included. Every row is a process of its own, with the glibc settings of
-`python -m ttp_jax.main` (ttp_jax/host_memory.py) for PyTorch as for JAX; a GLIBC_TUNABLES that is
+`python -m ttp_jax.main` (ttp_jax/run/host_memory.py) for PyTorch as for JAX; a GLIBC_TUNABLES that is
 already set is kept. Times are medians over calls of a few frames, without the first, a warm-up,
 unless no other fits. A row that meets its limit (--limit) shows what is known by then: `< 0.3`
 frames/s. On a CPU the library's convolutions get one frame a call, and maybe one call.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -49,11 +50,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, Callable, Iterator, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ttp_jax import host_memory, layers
+from ttp_jax.networks import layers
+from ttp_jax.personalize import inner_loop, many_people
+from ttp_jax.run import host_memory
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 Row = dict[str, Any]
@@ -61,8 +65,10 @@ Row = dict[str, Any]
 
 # --- sizes and jobs --------------------------------------------------------------------------
 
+
 class Size(NamedTuple):
     """A model and what it is fed. `frame` (height, width) in pixels; `frames` per call."""
+
     model: dict[str, Any]
     crop: int
     frame: tuple[int, int]
@@ -76,16 +82,35 @@ class Size(NamedTuple):
 def load_size(name: str) -> Size:
     """'small' and 'paper' from configs/; 'tiny' only shows that everything runs."""
     if name == 'tiny':
-        model = dict(keypoints=6, depth=10, width=4, stem_pool=False, deconvolutions=3, features=8,
-                     image_width=4, heads=2, feedforward=16, dropout=0.1, sigma=2.0)
+        model = dict(
+            keypoints=6,
+            depth=10,
+            width=4,
+            stem_pool=False,
+            deconvolutions=3,
+            features=8,
+            image_width=4,
+            heads=2,
+            feedforward=16,
+            dropout=0.1,
+            sigma=2.0,
+        )
         return Size(model, 32, (40, 48), 'random', 2, 2, 2, (1, 2))
     file, variant = {'small': ('joint.py', 'drawn'), 'paper': ('paper.py', 'penn_action')}[name]
     config = runpy.run_path(str(ROOT / 'configs' / file))['get_config'](variant)
     model = {k: v for k, v in config.model.to_dict().items() if k != 'variant'}
     if name == 'small':
         side = config.data.size
-        return Size(model, config.crop.size, (side, side), config.perceptual.kind,
-                    config.personalize.batch, config.train.batch, 4, (1, 2, 4, 8, 16))
+        return Size(
+            model,
+            config.crop.size,
+            (side, side),
+            config.perceptual.kind,
+            config.personalize.batch,
+            config.train.batch,
+            4,
+            (1, 2, 4, 8, 16),
+        )
     # On a CPU a quarter of the paper's batch, and as many people as the targets ask for.
     return Size(model, config.crop.size, (270, 480), config.perceptual.kind, 8, 8, 2, (1, 2))
 
@@ -99,6 +124,7 @@ def on_gpu(size: Size) -> Size:
 @dataclasses.dataclass(frozen=True)
 class Job:
     """One process. What it measures: task 'online' or 'joint'; or 'machine', 'matmul', 'count'."""
+
     task: str
     size: str = ''
     framework: str = ''  # 'jax', 'torch'
@@ -143,23 +169,37 @@ def plan(arguments: argparse.Namespace, *, gpu: bool) -> Iterator[Job]:
     for name in arguments.sizes:
         size = on_gpu(load_size(name)) if gpu else load_size(name)
         people = arguments.people or ((1, 8, 16) if arguments.quick else size.people)
-        base = Job('count', name, 'jax', gpu, batch=arguments.batch or size.batch,
-                   patience=arguments.patience)
+        base = Job(
+            'count',
+            name,
+            'jax',
+            gpu,
+            batch=arguments.batch or size.batch,
+            patience=arguments.patience,
+        )
         yield base
-        yield from online_jobs(dataclasses.replace(base, task='online'), people, modes,
-                               quick=arguments.quick)
-        yield from joint_jobs(dataclasses.replace(base, task='joint', batch=size.joint_batch),
-                              modes, quick=arguments.quick)
+        yield from online_jobs(
+            dataclasses.replace(base, task='online'), people, modes, quick=arguments.quick
+        )
+        yield from joint_jobs(
+            dataclasses.replace(base, task='joint', batch=size.joint_batch),
+            modes,
+            quick=arguments.quick,
+        )
 
 
-def online_jobs(base: Job, people: tuple[int, ...], modes: tuple[str, ...], *,
-                quick: bool) -> Iterator[Job]:
+def online_jobs(
+    base: Job, people: tuple[int, ...], modes: tuple[str, ...], *, quick: bool
+) -> Iterator[Job]:
     """Personalization: of chunks of one, of everyone together, and PyTorch's loops."""
     change = functools.partial(dataclasses.replace, base)
     if not base.gpu:  # as configs/ do, a program for one and a program for all cores
         one, several = tuple(p for p in people if p == 1), tuple(p for p in people if p > 1)
-        numbers = {'winograd': one, 'blocked': several} if quick else dict.fromkeys(
-            ('winograd', 'blocked', 'matmul'), people)
+        numbers = (
+            {'winograd': one, 'blocked': several}
+            if quick
+            else dict.fromkeys(('winograd', 'blocked', 'matmul'), people)
+        )
         yield from (change(people=n, lowering=lowering) for lowering, n in numbers.items() if n)
         for batch in (base.batch, base.batch // 2):  # what is not measured above, for its memory
             if quick or batch < base.batch:
@@ -171,15 +211,18 @@ def online_jobs(base: Job, people: tuple[int, ...], modes: tuple[str, ...], *,
                 yield change(people=(count,), chunk=count, lowering=lowering, dtype=dtype)
     for mode in modes:
         for redundant in (False, True) if mode == modes[0] else (False,):
-            yield change(framework='torch', lowering=mode, redundant=redundant,
-                         dtype=precision(mode))
+            yield change(
+                framework='torch', lowering=mode, redundant=redundant, dtype=precision(mode)
+            )
 
 
 def joint_jobs(base: Job, modes: tuple[str, ...], *, quick: bool) -> Iterator[Job]:
     """Joint training steps."""
     suited = 'library' if base.gpu else 'winograd'  # layers.suited_lowering, without a backend here
     for dtype in ('float32', 'bfloat16') if base.gpu else ('float32',):
-        for lowering in (suited,) if quick else ('matmul', 'library') if base.gpu else layers.LOWERINGS:
+        for lowering in (
+            (suited,) if quick else ('matmul', 'library') if base.gpu else layers.LOWERINGS
+        ):
             yield dataclasses.replace(base, lowering=lowering, dtype=dtype)
     for mode in modes:
         yield dataclasses.replace(base, framework='torch', lowering=mode, dtype=precision(mode))
@@ -191,15 +234,20 @@ def precision(mode: str) -> str:
 
 # --- processes -------------------------------------------------------------------------------
 
+
 def run(job: Job, *, cache: str, limit: float) -> list[Row]:
     """The rows that the job's process printed until it ended or met the limit."""
-    environment = {host_memory.TUNABLES: host_memory.SETTINGS, **os.environ,
-                   'JAX_COMPILATION_CACHE_DIR': cache}
+    environment = {
+        host_memory.TUNABLES: host_memory.SETTINGS,
+        **os.environ,
+        'JAX_COMPILATION_CACHE_DIR': cache,
+    }
     command = [sys.executable, __file__, '--job', json.dumps(dataclasses.asdict(job))]
     with tempfile.TemporaryFile('w+') as output, tempfile.TemporaryFile('w+') as errors:
         try:
-            failed = subprocess.run(command, stdout=output, stderr=errors, timeout=limit,
-                                    env=environment).returncode
+            failed = subprocess.run(
+                command, stdout=output, stderr=errors, timeout=limit, env=environment
+            ).returncode
         except subprocess.TimeoutExpired:
             failed = None
         output.seek(0)
@@ -234,8 +282,9 @@ def emit(row: Row) -> None:
     print(json.dumps(row), flush=True)
 
 
-def time_calls(call: Callable[[], None], *, work: float, row: Callable[[], Row],
-               patience: float) -> None:
+def time_calls(
+    call: Callable[[], None], *, work: float, row: Callable[[], Row], patience: float
+) -> None:
     """Emits the row with the work per second of the median call. The first is a warm-up, and
     counts only where it lasts so long that there is no other."""
     emit({**row(), 'work': work, 'started': time.time()})
@@ -257,6 +306,7 @@ def resident_bytes() -> int:
 
 # --- what people and batches look like -------------------------------------------------------
 
+
 def drawn_frames(size: Size, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Noise and a box well inside: frames `[count, H, W, 3]` and boxes `[count, 4]`."""
     height, width = size.frame
@@ -269,11 +319,14 @@ def drawn_labels(size: Size, count: int, joints: int) -> tuple[np.ndarray, np.nd
     """Joints `[count, J, 2]` in image pixels and visibility `[count, J]`."""
     rng = np.random.default_rng(1)
     span = np.float32([size.frame[1], size.frame[0]])
-    return (span * rng.uniform(0.3, 0.7, (count, joints, 2)).astype(np.float32),
-            np.ones((count, joints), np.float32))
+    return (
+        span * rng.uniform(0.3, 0.7, (count, joints, 2)).astype(np.float32),
+        np.ones((count, joints), np.float32),
+    )
 
 
 # --- jax -------------------------------------------------------------------------------------
+
 
 class Jax:
     """The model of one size, with random weights, and what its steps depend on."""
@@ -282,41 +335,51 @@ class Jax:
         import jax
         import jax.numpy as jnp
 
-        from ttp_jax import perceptual
-        from ttp_jax import model as networks
         from ttp_jax.data import pairs, skeletons
+        from ttp_jax.networks import model as networks
+        from ttp_jax.networks import perceptual
+
         self.job, self.size = job, job.sizes
         dtype = jnp.bfloat16 if job.dtype == 'bfloat16' else None
         self.skeleton = skeletons.PENN_ACTION
-        self.model = networks.PoseModel(joints=len(self.skeleton.joints), dtype=dtype,
-                                        **self.size.model)
-        self.spec = pairs.CropSpec(self.size.crop, self.model.cells(self.size.crop),
-                                   sigma=self.model.sigma)
+        self.model = networks.PoseModel(
+            joints=len(self.skeleton.joints), dtype=dtype, **self.size.model
+        )
+        self.spec = pairs.CropSpec(
+            self.size.crop, self.model.cells(self.size.crop), sigma=self.model.sigma
+        )
         self.image = jax.ShapeDtypeStruct((1, self.size.crop, self.size.crop, 3), jnp.float32)
         shapes = jax.eval_shape(self.model.init, jax.random.key(0), self.image, self.image)
         rng = np.random.default_rng(0)
         self.variables = jax.tree.map_with_path(functools.partial(drawn_leaf, rng), shapes)
         if self.size.perceptual == 'vgg16':
-            weights = {name: (0.03 * rng.standard_normal(shape)).astype(np.float32)
-                       for name, shape in perceptual.vgg16_shapes().items()}
+            weights = {
+                name: (0.03 * rng.standard_normal(shape)).astype(np.float32)
+                for name, shape in perceptual.vgg16_shapes().items()
+            }
             self.network = perceptual.Perceptual(
-                perceptual.vgg16_features, jax.device_put(weights), len(perceptual.VGG16_SLICES),
-                perceptual.VGG16_MEANS)
+                perceptual.vgg16_features,
+                jax.device_put(weights),
+                len(perceptual.VGG16_SLICES),
+                perceptual.VGG16_MEANS,
+            )
         else:
             self.network = perceptual.load(self.size.perceptual)
         self.loss_means = jnp.ones(1 + self.network.terms)
 
     def split(self):
-        from ttp_jax import partition
-        return partition.split(self.variables['params'],
-                               frozen=partition.FROZEN[self.model.variant])
+        from ttp_jax.personalize import partition
+
+        return partition.split(
+            self.variables['params'], frozen=partition.FROZEN[self.model.variant]
+        )
 
 
 def drawn_leaf(rng: np.random.Generator, path, leaf) -> np.ndarray:
     """Weights at which activations neither grow nor vanish; their values do not matter here."""
     name = path[-1].key
     if name in ('kernel', 'queries'):
-        scale = math.prod(leaf.shape[:-1])**-0.5
+        scale = math.prod(leaf.shape[:-1]) ** -0.5
         return (scale * rng.standard_normal(leaf.shape, np.float32)).astype(np.float32)
     return np.full(leaf.shape, name in ('scale', 'var'), np.float32)
 
@@ -329,13 +392,16 @@ def slow(job: Job) -> bool:
 def jax_online(job: Job) -> None:
     import jax
 
-    from ttp_jax import capacity
+    from ttp_jax.personalize import capacity
+
     if job.chunk == 1 and not job.gpu:
         capacity.one_device_per_core()
     setup, devices = Jax(job), jax.local_devices()
     needed = [min(math.ceil(number / job.chunk), len(devices)) for number in job.people]
     for count in sorted(set(needed)):
-        online_program(setup, devices[:count], [p for p, n in zip(job.people, needed) if n == count])
+        online_program(
+            setup, devices[:count], [p for p, n in zip(job.people, needed) if n == count]
+        )
 
 
 def online_program(setup: Jax, devices: list, numbers: list[int]) -> None:
@@ -344,18 +410,27 @@ def online_program(setup: Jax, devices: list, numbers: list[int]) -> None:
     import jax.numpy as jnp
     import optax
 
-    from ttp_jax import personalize
     job, size, together = setup.job, setup.size, setup.job.chunk * len(devices)
     count = 1 if slow(job) else size.frames
     trainable, frozen = setup.split()
-    runner = personalize.make_runner(
-        model=setup.model, perceptual=setup.network, tx=optax.adam(1e-4), spec=setup.spec,
-        schedule='online', batch=job.batch, augment={}, lowering=job.lowering, devices=devices)
+    runner = many_people.make_runner(
+        model=setup.model,
+        perceptual=setup.network,
+        tx=optax.adam(1e-4),
+        spec=setup.spec,
+        schedule='online',
+        batch=job.batch,
+        augment={},
+        lowering=job.lowering,
+        devices=devices,
+    )
     frames, boxes = drawn_frames(size, count)
-    everyone = [np.stack([x] * together) for x in (frames, np.array(size.frame, np.int32), boxes,
-                                                   np.array(count, np.int32))]
+    everyone = [
+        np.stack([x] * together)
+        for x in (frames, np.array(size.frame, np.int32), boxes, np.array(count, np.int32))
+    ]
     shared = runner.everywhere((frozen, setup.variables['batch_stats'], setup.network.weights))
-    people = personalize.Person(*everyone)
+    people = inner_loop.Person(*everyone)
     after = (*shared, people, jax.random.split(jax.random.key(0), together), jnp.arange(count))
     state = runner.start(*runner.everywhere((trainable, setup.loss_means)), people)
     program, row = compiled(runner.adapt, state, *after)
@@ -371,8 +446,12 @@ def online_program(setup: Jax, devices: list, numbers: list[int]) -> None:
 
     for number in numbers:
         chunks = math.ceil(number / together)
-        time_calls(functools.partial(call, chunks), work=chunks * together * count,
-                   row=lambda: {'people': number, **row}, patience=job.patience)
+        time_calls(
+            functools.partial(call, chunks),
+            work=chunks * together * count,
+            row=lambda: {'people': number, **row},
+            patience=job.patience,
+        )
 
 
 def jax_joint(job: Job) -> None:
@@ -381,23 +460,49 @@ def jax_joint(job: Job) -> None:
 
     from ttp_jax import train
     from ttp_jax.data import pairs
+
     setup, tx = Jax(job), optax.adam(1e-3)
     params = jax.device_put(setup.variables['params'])
-    state = train.TrainState(np.int32(0), params, jax.device_put(setup.variables['batch_stats']),
-                             jax.jit(tx.init)(params), setup.loss_means)
+    state = train.TrainState(
+        np.int32(0),
+        params,
+        jax.device_put(setup.variables['batch_stats']),
+        jax.jit(tx.init)(params),
+        setup.loss_means,
+    )
     frames, boxes = drawn_frames(setup.size, job.batch)
     labels = drawn_labels(setup.size, job.batch, setup.model.joints)
-    batch = jax.device_put(pairs.Pairs(
-        frames, frames[::-1], np.tile(np.int32(setup.size.frame), (job.batch, 1)), boxes, *labels))
+    batch = jax.device_put(
+        pairs.Pairs(
+            frames,
+            frames[::-1],
+            np.tile(np.int32(setup.size.frame), (job.batch, 1)),
+            boxes,
+            *labels,
+        )
+    )
 
     def step(state, weights, batch, keys, rng):
         return train.train_step(
-            state, batch, keys, rng, model=setup.model.clone(train=True, lowering=job.lowering),
-            perceptual=setup.network._replace(weights=weights), tx=tx, spec=setup.spec,
-            mirror=setup.skeleton.mirror, augment={}, reconstruction_weight=1e-3)
+            state,
+            batch,
+            keys,
+            rng,
+            model=setup.model.clone(train=True, lowering=job.lowering),
+            perceptual=setup.network._replace(weights=weights),
+            tx=tx,
+            spec=setup.spec,
+            mirror=setup.skeleton.mirror,
+            augment={},
+            reconstruction_weight=1e-3,
+        )
 
-    after = (setup.network.weights, batch, jax.random.split(jax.random.key(0), job.batch),
-             jax.random.key(1))
+    after = (
+        setup.network.weights,
+        batch,
+        jax.random.split(jax.random.key(0), job.batch),
+        jax.random.key(1),
+    )
     program, row = compiled(jax.jit(step, donate_argnums=0), state, *after)
     if job.compile_only or too_large(row):
         return emit({'people': 1, **row})
@@ -413,12 +518,17 @@ def jax_joint(job: Job) -> None:
 def compiled(function, *arguments) -> tuple[Callable, Row]:
     """The program, and what compiling it cost and what it will hold in memory."""
     import jax
+
     start = time.perf_counter()
     program = function.lower(*arguments).compile()
     row = {'compile_seconds': time.perf_counter() - start}
     if memory := program.memory_analysis():
-        row['peak_bytes'] = (memory.temp_size_in_bytes + memory.argument_size_in_bytes
-                             + memory.output_size_in_bytes - memory.alias_size_in_bytes)
+        row['peak_bytes'] = (
+            memory.temp_size_in_bytes
+            + memory.argument_size_in_bytes
+            + memory.output_size_in_bytes
+            - memory.alias_size_in_bytes
+        )
     statistics_ = jax.local_devices()[0].memory_stats() or {}
     row['device_bytes'] = statistics_.get('bytes_limit')
     return program, row
@@ -426,7 +536,8 @@ def compiled(function, *arguments) -> tuple[Callable, Row]:
 
 def too_large(row: Row) -> bool:
     """Whether the program does not fit; then the row says so."""
-    from ttp_jax import capacity
+    from ttp_jax.personalize import capacity
+
     free = row['device_bytes'] or capacity.free_bytes()
     if row.get('peak_bytes', 0) > 0.9 * free:
         row['note'] = f'needs {row["peak_bytes"] / 1e9:.0f} GB, there are {free / 1e9:.0f}'
@@ -435,12 +546,14 @@ def too_large(row: Row) -> bool:
 
 # --- PyTorch ---------------------------------------------------------------------------------
 
+
 class Torch:
     """The same model in PyTorch, with fresh weights."""
 
     def __init__(self, job: Job):
         import torch
         import torch_reference
+
         self.torch, self.reference, self.job, self.size = torch, torch_reference, job, job.sizes
         if job.gpu and not torch.cuda.is_available():
             raise SystemExit('this PyTorch sees no GPU')
@@ -455,13 +568,18 @@ class Torch:
 
     def time(self, call: Callable[[], None], *, work: float) -> None:
         """As `time_calls`, with what memory it took."""
+
         def until_done():
             call()
             if self.job.gpu:
                 self.torch.cuda.synchronize()
 
-        time_calls(until_done, work=work, patience=self.job.patience,
-                   row=lambda: {'people': 1, 'peak_bytes': self.peak_bytes()})
+        time_calls(
+            until_done,
+            work=work,
+            patience=self.job.patience,
+            row=lambda: {'people': 1, 'peak_bytes': self.peak_bytes()},
+        )
 
     def peak_bytes(self) -> int:
         if self.job.gpu:
@@ -471,48 +589,76 @@ class Torch:
 
 def torch_online(job: Job) -> None:
     setup, count = Torch(job), job.sizes.frames
-    learner = setup.reference.Learner(setup.model, setup.network, size=setup.size.crop,
-                                      batch=job.batch, redundant=job.redundant, mode=job.lowering)
+    learner = setup.reference.Learner(
+        setup.model,
+        setup.network,
+        size=setup.size.crop,
+        batch=job.batch,
+        redundant=job.redundant,
+        mode=job.lowering,
+    )
     learner.start(*setup.tensors(*drawn_frames(setup.size, count)))
     setup.time(lambda: [learner.frame(t) for t in range(count)], work=count)
 
 
 def torch_joint(job: Job) -> None:
     from ttp_jax.data import skeletons
+
     setup = Torch(job)
     frames, boxes = drawn_frames(setup.size, job.batch)
-    batch = setup.reference.Pairs(*setup.tensors(
-        frames, frames[::-1], boxes, *drawn_labels(setup.size, job.batch, 13)))
+    batch = setup.reference.Pairs(
+        *setup.tensors(frames, frames[::-1], boxes, *drawn_labels(setup.size, job.batch, 13))
+    )
     trainer = setup.reference.Trainer(
-        setup.model, setup.network, size=setup.size.crop, cells=cells(setup.size),
-        swapped=skeletons.PENN_ACTION.mirror, mode=job.lowering)
+        setup.model,
+        setup.network,
+        size=setup.size.crop,
+        cells=cells(setup.size),
+        swapped=skeletons.PENN_ACTION.mirror,
+        mode=job.lowering,
+    )
     setup.time(lambda: trainer.step(batch), work=job.batch)
 
 
 def cells(size: Size) -> int:
     """Side of the heatmaps."""
     shrink = 32 if size.model['stem_pool'] else 16
-    return size.crop // shrink * 2**size.model['deconvolutions']
+    return size.crop // shrink * 2 ** size.model['deconvolutions']
 
 
 # --- what everything is compared with --------------------------------------------------------
 
+
 def count(job: Job) -> None:
     """Emits FLOPs by formula and by XLA, and the bytes that a person adds."""
     import arithmetic
+
     setup = Jax(job)
-    problem = arithmetic.Problem(setup.model, setup.variables, setup.network,
-                                 setup.size.perceptual, setup.size.crop, job.batch)
+    problem = arithmetic.Problem(
+        setup.model,
+        setup.variables,
+        setup.network,
+        setup.size.perceptual,
+        setup.size.crop,
+        job.batch,
+    )
     by_xla = {f'xla_{name}': arithmetic.flops_by_xla(problem, name) for name in COUNTED}
-    emit({'people': 1, **arithmetic.flops_by_formula(problem), **by_xla,
-          'trainable_bytes': arithmetic.trainable_bytes(problem),
-          'activation_bytes': arithmetic.activation_bytes(problem)})
+    emit(
+        {
+            'people': 1,
+            **arithmetic.flops_by_formula(problem),
+            **by_xla,
+            'trainable_bytes': arithmetic.trainable_bytes(problem),
+            'activation_bytes': arithmetic.activation_bytes(problem),
+        }
+    )
 
 
 def matmul(job: Job) -> None:
     """Emits the machine's rate of batched products `[b, n, n] @ [b, n, n]`."""
     import jax
     import jax.numpy as jnp
+
     best = {}
     sides = {8: (2048, 4096), 1: (8192,)} if job.gpu else {8: (256, 512), 16: (256,), 4: (1024,)}
     for dtype in (jnp.float32, jnp.bfloat16) if job.gpu else (jnp.float32,):
@@ -534,19 +680,34 @@ def machine(job: Job) -> None:
     """Emits what everything is measured on."""
     del job
     import jax
-    row = {'people': 1, 'backend': jax.default_backend(), 'device': jax.devices()[0].device_kind,
-           'jax': jax.__version__, 'torch': None, 'cores': len(os.sched_getaffinity(0))
-           if hasattr(os, 'sched_getaffinity') else os.cpu_count(),
-           'GLIBC_TUNABLES': os.environ.get('GLIBC_TUNABLES')}
+
+    row = {
+        'people': 1,
+        'backend': jax.default_backend(),
+        'device': jax.devices()[0].device_kind,
+        'jax': jax.__version__,
+        'torch': None,
+        'cores': len(os.sched_getaffinity(0))
+        if hasattr(os, 'sched_getaffinity')
+        else os.cpu_count(),
+        'GLIBC_TUNABLES': os.environ.get('GLIBC_TUNABLES'),
+    }
     if importlib.util.find_spec('torch'):
         import torch
+
         row['torch'] = torch.__version__
     emit(row)
 
 
-TASKS = {'machine': machine, 'matmul': matmul, 'count': count,
-         'online jax': jax_online, 'joint jax': jax_joint,
-         'online torch': torch_online, 'joint torch': torch_joint}
+TASKS = {
+    'machine': machine,
+    'matmul': matmul,
+    'count': count,
+    'online jax': jax_online,
+    'joint jax': jax_joint,
+    'online torch': torch_online,
+    'joint torch': torch_joint,
+}
 
 
 def work_off(job: Job) -> None:
@@ -557,22 +718,35 @@ def work_off(job: Job) -> None:
 # --- tables ----------------------------------------------------------------------------------
 
 COLUMNS = {  # heading: (field, format)
-    'backend': ('backend', '{}'), 'size': ('size', '{}'), 'task': ('task', '{}'),
-    'people': ('people', '{}'), 'devices': ('devices', '{}'),
-    'chunk': ('chunk', '{}'), 'batch': ('batch', '{}'),
-    'implementation': ('implementation', '{}'), 'lowering': ('lowering', '{}'),
-    'frames/s': ('frames_per_second', '{:.3g}'), 'gflops': ('gflops', '{:.1f}'),
-    'matmul': ('matmul_share', '{:.0%}'), 'peak MB': ('peak_bytes', '{:.0f}'),
-    'compile s': ('compile_seconds', '{:.1f}'), 'again s': ('again_seconds', '{:.1f}'),
-    'note': ('note', '{}')}
+    'backend': ('backend', '{}'),
+    'size': ('size', '{}'),
+    'task': ('task', '{}'),
+    'people': ('people', '{}'),
+    'devices': ('devices', '{}'),
+    'chunk': ('chunk', '{}'),
+    'batch': ('batch', '{}'),
+    'implementation': ('implementation', '{}'),
+    'lowering': ('lowering', '{}'),
+    'frames/s': ('frames_per_second', '{:.3g}'),
+    'gflops': ('gflops', '{:.1f}'),
+    'matmul': ('matmul_share', '{:.0%}'),
+    'peak MB': ('peak_bytes', '{:.0f}'),
+    'compile s': ('compile_seconds', '{:.1f}'),
+    'again s': ('again_seconds', '{:.1f}'),
+    'note': ('note', '{}'),
+}
 
 
 def show(rows: list[list[str]], headings: list[str], *, left: int) -> None:
     """Aligned columns; the first `left` of them to the left."""
     widths = [max(map(len, column)) for column in zip(headings, *rows)]
     for row in [headings, *rows]:
-        print('  '.join(text.ljust(width) if i < left else text.rjust(width)
-                        for i, (text, width) in enumerate(zip(row, widths))).rstrip())
+        print(
+            '  '.join(
+                text.ljust(width) if i < left else text.rjust(width)
+                for i, (text, width) in enumerate(zip(row, widths))
+            ).rstrip()
+        )
 
 
 def cell(row: Row, field: str, form: str) -> str:
@@ -604,8 +778,11 @@ class Target(NamedTuple):
         if self.measured is None:
             return [self.text, 'not measured', '-']
         met = self.measured >= self.wanted if self.least else self.measured <= self.wanted
-        shown = f'{100 * self.measured:.0f} %' if self.unit == '%' else \
-            f'{self.measured:.2f} {self.unit}'
+        shown = (
+            f'{100 * self.measured:.0f} %'
+            if self.unit == '%'
+            else f'{self.measured:.2f} {self.unit}'
+        )
         return [self.text, shown, 'yes' if met else 'no']
 
 
@@ -620,9 +797,11 @@ class Results:
         return max(values, default=None)
 
     def select(self, **wanted) -> list[Row]:
-        return [row for row in self.rows
-                if all(row.get(k) in (v if isinstance(v, tuple) else (v,))
-                       for k, v in wanted.items())]
+        return [
+            row
+            for row in self.rows
+            if all(row.get(k) in (v if isinstance(v, tuple) else (v,)) for k, v in wanted.items())
+        ]
 
     def torch(self, size: str, *, task: str = 'online', redundant: bool = False, **wanted):
         return self.best(size=size, task=task, framework='torch', redundant=redundant, **wanted)
@@ -634,8 +813,13 @@ class Results:
     def memory_per_person(self, size: str) -> float | None:
         """Bytes that one more person in the chunk costs, in copies of the trained parameters;
         without activations, which are what grows with the batch."""
-        rows = [row for row in self.select(size=size, task='online', framework='jax', dtype='float32',
-                                           lowering='matmul') if row.get('peak_bytes')]
+        rows = [
+            row
+            for row in self.select(
+                size=size, task='online', framework='jax', dtype='float32', lowering='matmul'
+            )
+            if row.get('peak_bytes')
+        ]
         peak = {(row['chunk'], row['batch']): row['peak_bytes'] for row in rows}
         (few, batch), (many, _) = min(peak, default=(0, 0)), max(peak, default=(0, 0))
         if few == many or (few, 2 * batch) not in peak:
@@ -656,31 +840,54 @@ def cpu_targets(r: Results) -> list[Target]:
     joint = functools.partial(r.best, task='joint', framework='jax')
     library = r.slow(size='small', people=8, lowering='library', task='online')
     one, sixteen = (online(size='small', people=n, chunk=1) for n in (1, 16))
-    programs = r.select(size='small', task='online', framework='jax', chunk=1,
-                        lowering=('winograd', 'blocked'))  # the slower of those that configs/ take
-    compile_, again = (max((row[field] for row in programs if row.get(field)), default=None)
-                       for field in ('compile_seconds', 'again_seconds'))
+    programs = r.select(
+        size='small', task='online', framework='jax', chunk=1, lowering=('winograd', 'blocked')
+    )  # the slower of those that configs/ take
+    compile_, again = (
+        max((row[field] for row in programs if row.get(field)), default=None)
+        for field in ('compile_seconds', 'again_seconds')
+    )
     share = functools.partial(online, 'matmul_share')
     return [
         Target('small, 8 people: vmapped library convolution', ratio(eight, library), 10),
         Target('small, 8 people: lean PyTorch loop', ratio(eight, r.torch('small')), 1),
-        Target("small, 8 people: PyTorch loop doing the release's work",
-               ratio(eight, r.torch('small', redundant=True)), 1.5),
-        Target('paper, 2 people, batch 8: lean PyTorch loop',
-               ratio(two, r.torch('paper', batch=8)), 1),
-        Target('paper, 2 people: share of batched matmul', share(size='paper', people=2), 0.5,
-               unit='%'),
-        Target('small, 8 people: share of batched matmul', share(size='small', people=8), 0.5,
-               unit='%'),
-        *(Target(f"{size}: joint step, PyTorch's",
-                 ratio(joint(size=size), r.torch(size, task='joint')), 1)
-          for size in ('small', 'paper')),
-        Target('small, chunks of 1: time per person, 16 people to 1, at most',
-               ratio(one, sixteen), 1.05, False),
-        Target('small, bytes per added person in trained parameters, without activations, at most',
-               r.memory_per_person('small'), 4.5, False),
+        Target(
+            "small, 8 people: PyTorch loop doing the release's work",
+            ratio(eight, r.torch('small', redundant=True)),
+            1.5,
+        ),
+        Target(
+            'paper, 2 people, batch 8: lean PyTorch loop', ratio(two, r.torch('paper', batch=8)), 1
+        ),
+        Target(
+            'paper, 2 people: share of batched matmul', share(size='paper', people=2), 0.5, unit='%'
+        ),
+        Target(
+            'small, 8 people: share of batched matmul', share(size='small', people=8), 0.5, unit='%'
+        ),
+        *(
+            Target(
+                f"{size}: joint step, PyTorch's",
+                ratio(joint(size=size), r.torch(size, task='joint')),
+                1,
+            )
+            for size in ('small', 'paper')
+        ),
+        Target(
+            'small, chunks of 1: time per person, 16 people to 1, at most',
+            ratio(one, sixteen),
+            1.05,
+            False,
+        ),
+        Target(
+            'small, bytes per added person in trained parameters, without activations, at most',
+            r.memory_per_person('small'),
+            4.5,
+            False,
+        ),
         Target('small, compilation, at most 60 s', compile_, 60, False, 's'),
-        Target('small, compilation from the cache, at most 5 s', again, 5, False, 's')]
+        Target('small, compilation from the cache, at most 5 s', again, 5, False, 's'),
+    ]
 
 
 def gpu_targets(r: Results) -> list[Target]:
@@ -688,23 +895,29 @@ def gpu_targets(r: Results) -> list[Target]:
     best = r.best(size='paper', task='online', framework='jax')
     return [
         Target('paper: best PyTorch loop', ratio(best, r.torch('paper')), 3),
-        Target('paper: joint step, share of bfloat16 matmul',
-               r.best('matmul_share', size='paper', task='joint', framework='jax',
-                      dtype='bfloat16'), 0.45, unit='%')]
+        Target(
+            'paper: joint step, share of bfloat16 matmul',
+            r.best('matmul_share', size='paper', task='joint', framework='jax', dtype='bfloat16'),
+            0.45,
+            unit='%',
+        ),
+    ]
 
 
 # --- the program -----------------------------------------------------------------------------
 
+
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     numbers = lambda text: tuple(int(n) for n in text.split(','))
     words = lambda text: tuple(text.split(','))
     parser.add_argument('--quick', action='store_true', help='small size, few rows')
     parser.add_argument('--json', type=pathlib.Path, help='write the rows here')
     parser.add_argument('--sizes', type=words, help='of small, paper')
     parser.add_argument('--people', type=numbers, help='such as 1,8,16')
-    parser.add_argument('--batch', type=int, help='of personalization, instead of the size\'s')
+    parser.add_argument('--batch', type=int, help="of personalization, instead of the size's")
     parser.add_argument('--rows', default='', help='only rows whose name matches')
     parser.add_argument('--modes', type=words, help='of PyTorch, see torch_reference.py')
     parser.add_argument('--limit', type=float, help='seconds per row, process and all')
@@ -722,20 +935,34 @@ def parse_arguments() -> argparse.Namespace:
 
 def wanted_jobs(arguments: argparse.Namespace, *, gpu: bool, torch: bool) -> list[Job]:
     """The plan without what --rows leaves out and, with a line, PyTorch's where there is none."""
-    jobs = [job for job in plan(arguments, gpu=gpu)
-            if job.task == 'count' or re.search(arguments.rows, job.name)]
+    jobs = [
+        job
+        for job in plan(arguments, gpu=gpu)
+        if job.task == 'count' or re.search(arguments.rows, job.name)
+    ]
     without = [job for job in jobs if torch or job.framework != 'torch']
     if len(without) < len(jobs):
-        print(f'{len(jobs) - len(without)} PyTorch rows skipped: torch is not installed '
-              "(pip install -e '.[torch]')", flush=True)
+        print(
+            f'{len(jobs) - len(without)} PyTorch rows skipped: torch is not installed '
+            "(pip install -e '.[torch]')",
+            flush=True,
+        )
     return without
 
 
-def measure(job: Job, measured: Callable[[Job], list[Row]], *, backend: str,
-            again: bool) -> list[Row]:
+def measure(
+    job: Job, measured: Callable[[Job], list[Row]], *, backend: str, again: bool
+) -> list[Row]:
     """The job's rows, complete but for what needs other rows."""
-    fields = dict(backend=backend, implementation=job.implementation, **{
-        k: v for k, v in dataclasses.asdict(job).items() if k not in ('people', 'gpu', 'compile_only')})
+    fields = dict(
+        backend=backend,
+        implementation=job.implementation,
+        **{
+            k: v
+            for k, v in dataclasses.asdict(job).items()
+            if k not in ('people', 'gpu', 'compile_only')
+        },
+    )
     rows = [{**fields, 'people': job.people[0], **row} for row in measured(job)]
     if again and job.framework == 'jax' and 'compile_seconds' in rows[0]:
         for row in measured(dataclasses.replace(job, compile_only=True)):
@@ -756,8 +983,11 @@ def main() -> None:
     rows = [finish(row, results.counts, rates) for row in results.rows]
     report(rows, results, rates, here)
     if arguments.json:
-        arguments.json.write_text(json.dumps(
-            {'machine': here, 'matmul': rates, 'counts': results.counts, 'rows': rows}, indent=1))
+        arguments.json.write_text(
+            json.dumps(
+                {'machine': here, 'matmul': rates, 'counts': results.counts, 'rows': rows}, indent=1
+            )
+        )
 
 
 def collect(arguments: argparse.Namespace, cache: str) -> tuple[Results, dict[str, float], Row]:
@@ -767,9 +997,12 @@ def collect(arguments: argparse.Namespace, cache: str) -> tuple[Results, dict[st
     if 'backend' not in here:
         sys.exit(f'error: jax does not start: {here.get("note")}')
     gpu = here['backend'] != 'cpu'
-    print(f'{here["device"]}, {here["cores"]} cores, jax {here["jax"]} on {here["backend"]}, torch '
-          f'{here["torch"]}, GLIBC_TUNABLES={here["GLIBC_TUNABLES"]}, load '
-          f'{os.getloadavg()[0]:.1f}', flush=True)
+    print(
+        f'{here["device"]}, {here["cores"]} cores, jax {here["jax"]} on {here["backend"]}, torch '
+        f'{here["torch"]}, GLIBC_TUNABLES={here["GLIBC_TUNABLES"]}, load '
+        f'{os.getloadavg()[0]:.1f}',
+        flush=True,
+    )
     jobs = wanted_jobs(arguments, gpu=gpu, torch=bool(here['torch']))
     rows, counts, rates, compiled_again = [], {}, {}, set()
     for job in [Job('matmul', gpu=gpu), *jobs, Job('matmul', gpu=gpu)]:
@@ -782,8 +1015,9 @@ def collect(arguments: argparse.Namespace, cache: str) -> tuple[Results, dict[st
         else:
             # Programs of one kind compile alike: once more is enough, and for one quick row.
             kind = job.framework, () if arguments.quick else (job.size, job.task, job.lowering)
-            rows += measure(job, measured, backend=here['backend'],
-                            again=kind not in compiled_again)
+            rows += measure(
+                job, measured, backend=here['backend'], again=kind not in compiled_again
+            )
             compiled_again.add(kind)
     usable = {size: row for size, row in counts.items() if 'online' in row}
     return Results(rows, usable), rates, here
@@ -792,17 +1026,20 @@ def collect(arguments: argparse.Namespace, cache: str) -> tuple[Results, dict[st
 def report(rows: list[Row], results: Results, rates: dict[str, float], here: Row) -> None:
     """Both tables, and the counts that stand behind them."""
     print()
-    show([[cell(row, *column) for column in COLUMNS.values()] for row in rows], list(COLUMNS),
-         left=3)
+    show(
+        [[cell(row, *column) for column in COLUMNS.values()] for row in rows], list(COLUMNS), left=3
+    )
     print()
     for dtype, rate in rates.items():
         print(f'batched matmul, {dtype}: {rate:,.0f} GFLOP/s')
     for size, row in results.counts.items():
         xla = ', '.join(f'{lowering} {row[f"xla_{lowering}"] / 1e9:.2f}' for lowering in COUNTED)
-        print(f"{size}: one person's step is {row['step'] / 1e9:.2f} GFLOP by formula, by XLA's "
-              f"count of the traced step {xla}; its trained parameters "
-              f"{row['trainable_bytes'] / 1e6:.1f} MB, activations "
-              f"{row['activation_bytes'] / 1e6:.0f} MB")
+        print(
+            f"{size}: one person's step is {row['step'] / 1e9:.2f} GFLOP by formula, by XLA's "
+            f'count of the traced step {xla}; its trained parameters '
+            f'{row["trainable_bytes"] / 1e6:.1f} MB, activations '
+            f'{row["activation_bytes"] / 1e6:.0f} MB'
+        )
     print()
     targets = cpu_targets(results) if here['backend'] == 'cpu' else gpu_targets(results)
     show([target.cells() for target in targets], ['target', 'measured', 'met'], left=1)

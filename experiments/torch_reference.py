@@ -15,10 +15,12 @@ PyTorch's default rather than the fused one.
 `mode` is how PyTorch computes, words joined by '+': plain, tf32, amp (bfloat16 autocast), compile
 (`torch.compile` of losses and heatmaps), channels_last.
 """
+
 from __future__ import annotations
 
 import contextlib
-from typing import Iterable, Mapping, NamedTuple, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,8 +28,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 MODES = ('plain', 'tf32', 'amp', 'compile', 'channels_last')
-STAGES = {10: ((1, 1, 1, 1), False), 18: ((2, 2, 2, 2), False), 34: ((3, 4, 6, 3), False),
-          50: ((3, 4, 6, 3), True), 101: ((3, 4, 23, 3), True), 152: ((3, 8, 36, 3), True)}
+STAGES = {
+    10: ((1, 1, 1, 1), False),
+    18: ((2, 2, 2, 2), False),
+    34: ((3, 4, 6, 3), False),
+    50: ((3, 4, 6, 3), True),
+    101: ((3, 4, 23, 3), True),
+    152: ((3, 8, 36, 3), True),
+}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # The paper freezes these beside all batch norms (section 3.2).
 FROZEN = ('pose_net.mh_attn.', 'pose_net.sup_query.', 'pose_net.sup_weight.')
@@ -35,10 +43,14 @@ FROZEN = ('pose_net.mh_attn.', 'pose_net.sup_query.', 'pose_net.sup_weight.')
 
 # --- the networks ----------------------------------------------------------------------------
 
+
 def unit(channels: int, features: int, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
     """The convolution, norm and ReLU that the image networks are made of."""
-    return [nn.Conv2d(channels, features, kernel, stride, kernel // 2, bias=False),
-            nn.BatchNorm2d(features), nn.ReLU(inplace=True)]
+    return [
+        nn.Conv2d(channels, features, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(features),
+        nn.ReLU(inplace=True),
+    ]
 
 
 class Block(nn.Module):
@@ -67,8 +79,9 @@ class Block(nn.Module):
         return F.relu(y + (x if self.downsample is None else self.downsample(x)), inplace=True)
 
 
-def residual_stage(channels: int, features: int, count: int, stride: int,
-                   bottleneck: bool) -> nn.Sequential:
+def residual_stage(
+    channels: int, features: int, count: int, stride: int, bottleneck: bool
+) -> nn.Sequential:
     """`count` blocks, the first with the stride."""
     blocks = [Block(channels, features, stride, bottleneck)]
     for _ in range(count - 1):
@@ -79,8 +92,20 @@ def residual_stage(channels: int, features: int, count: int, stride: int,
 class PoseNet(nn.Module):
     """Encoder, self-supervised head and affinity Transformer (paper section 3.1)."""
 
-    def __init__(self, *, joints: int, keypoints: int, depth: int, width: int, stem_pool: bool,
-                 deconvolutions: int, features: int, heads: int, feedforward: int, dropout: float):
+    def __init__(
+        self,
+        *,
+        joints: int,
+        keypoints: int,
+        depth: int,
+        width: int,
+        stem_pool: bool,
+        deconvolutions: int,
+        features: int,
+        heads: int,
+        feedforward: int,
+        dropout: float,
+    ):
         super().__init__()
         blocks, bottleneck = STAGES[depth]
         self.conv1, self.bn1, _ = unit(3, width, 7, 2)
@@ -91,14 +116,19 @@ class PoseNet(nn.Module):
             self.add_module(f'layer{stage + 1}', layer)
             channels = layer[-1].features
         sizes = [channels] + [features] * deconvolutions
-        self.deconv_layers = nn.Sequential(*(
-            module for a, b in zip(sizes, sizes[1:]) for module in
-            (nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False), *unit(a, b)[1:])))
+        self.deconv_layers = nn.Sequential(
+            *(
+                module
+                for a, b in zip(sizes, sizes[1:])
+                for module in (nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False), *unit(a, b)[1:])
+            )
+        )
         self.final_layer_unsup = nn.Conv2d(features, keypoints, 1)
         self.sup_query = nn.Linear(joints, features, bias=False)  # its weight holds the queries
         layer = nn.TransformerDecoderLayer(features, heads, feedforward, dropout, batch_first=True)
         self.mh_attn = nn.ModuleDict(
-            {'decoder': nn.TransformerDecoder(layer, 1, nn.LayerNorm(features))})
+            {'decoder': nn.TransformerDecoder(layer, 1, nn.LayerNorm(features))}
+        )
         self.sup_weight = nn.Linear(features, keypoints)
         self.start()
 
@@ -136,9 +166,11 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.layer1 = nn.Sequential(*unit(channels, width, 7), *unit(width, width))
         for stage in (2, 3, 4):
-            features = width * 2**(stage - 1)
-            self.add_module(f'layer{stage}', nn.Sequential(
-                *unit(features // 2, features, stride=2), *unit(features, features)))
+            features = width * 2 ** (stage - 1)
+            self.add_module(
+                f'layer{stage}',
+                nn.Sequential(*unit(features // 2, features, stride=2), *unit(features, features)),
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
@@ -174,8 +206,9 @@ class Model(nn.Module):
 
     def reconstruct(self, maps: Tensor, source: Tensor) -> Tensor:
         """The target from its self-supervised heatmaps and the source's appearance."""
-        gaussians = gaussian_maps(keypoint_bottleneck(maps.float()), size=maps.shape[2:],
-                                  sigma=self.sigma)
+        gaussians = gaussian_maps(
+            keypoint_bottleneck(maps.float()), size=maps.shape[2:], sigma=self.sigma
+        )
         gaussians = F.interpolate(gaussians, size=source.shape[2:], mode='bilinear')
         seen = torch.cat([self.image_encoder(source), self.pose_encoder(gaussians)], dim=1)
         return self.image_renderer(seen).float()
@@ -200,17 +233,21 @@ def build(*, variant: str = 'transformer', device: str = 'cpu', **settings) -> M
 
 def keypoint_bottleneck(maps: Tensor) -> Tensor:
     """Heatmaps `[N, K, h, w]` to keypoints `[N, K, 2]`: expectations under marginal softmaxes."""
+
     def expectation(logits):
         cells = torch.arange(logits.shape[-1], device=logits.device, dtype=logits.dtype)
         return (logits.softmax(-1) * cells).sum(-1)
+
     return torch.stack([expectation(maps.sum(2)), expectation(maps.sum(3))], dim=-1)
 
 
 def gaussian_maps(centres: Tensor, *, size: Sequence[int], sigma: float) -> Tensor:
     """Keypoints `[N, K, 2]` to maps `[N, K, h, w]` with peak 1."""
+
     def profile(centre, length):
         cells = torch.arange(length, device=centre.device, dtype=centre.dtype)
-        return torch.exp(-(cells - centre[..., None])**2 / (2 * sigma**2))
+        return torch.exp(-((cells - centre[..., None]) ** 2) / (2 * sigma**2))
+
     columns, rows = profile(centres[..., 0], size[1]), profile(centres[..., 1], size[0])
     return rows[..., :, None] * columns[..., None, :]
 
@@ -238,8 +275,9 @@ class Perceptual(nn.Module):
         self.pooled = VGG16_POOLED if kind == 'vgg16' else ()
         # Plain integers: torch.compile would break its graph at NumPy's.
         self.kept = (np.cumsum([len(block) for block in blocks]) - 1).tolist()
-        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, stride, 1) for a, b, stride
-                                   in zip(sizes, sizes[1:], strides))
+        self.convs = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride, 1) for a, b, stride in zip(sizes, sizes[1:], strides)
+        )
         means = VGG16_MEANS if kind == 'vgg16' else (0.0,) * (1 + len(blocks))
         self.register_buffer('means', torch.tensor(means), persistent=False)
         self.fill(weights).requires_grad_(False)
@@ -264,8 +302,9 @@ class Perceptual(nn.Module):
         return maps
 
 
-def reconstruction_terms(image: Tensor, target: Tensor, network: Perceptual, *,
-                         tape: bool = False) -> Tensor:
+def reconstruction_terms(
+    image: Tensor, target: Tensor, network: Perceptual, *, tape: bool = False
+) -> Tensor:
     """Mean squared errors `[1 + terms]`: on the pixels, then on each perceptual feature map.
 
     tape: compute the target's features as if they could be differentiated, as the release does.
@@ -291,8 +330,10 @@ def supervised_loss(prediction: Tensor, target: Tensor, weight: Tensor) -> Tenso
 
 # --- crops and decoding ----------------------------------------------------------------------
 
+
 class Augmentation(NamedTuple):
     """Scale `[N]`, rotation `[N]` in degrees and mirror `[N]` in {-1, 1}."""
+
     scale: Tensor
     rotation: Tensor
     mirror: Tensor
@@ -300,20 +341,30 @@ class Augmentation(NamedTuple):
     def first_plain(self) -> Augmentation:
         """The first sample as it is."""
         first = torch.arange(len(self.scale), device=self.scale.device) == 0
-        return Augmentation(torch.where(first, 1.0, self.scale),
-                            torch.where(first, 0.0, self.rotation),
-                            torch.where(first, 1.0, self.mirror))
+        return Augmentation(
+            torch.where(first, 1.0, self.scale),
+            torch.where(first, 0.0, self.rotation),
+            torch.where(first, 1.0, self.mirror),
+        )
 
 
-def draw_augmentation(count: int, *, device: torch.device, scale_std: float = 0.25,
-                      rotation_std: float = 30.0, rotation_prob: float = 0.6,
-                      flip_prob: float = 0.5) -> Augmentation:
+def draw_augmentation(
+    count: int,
+    *,
+    device: torch.device,
+    scale_std: float = 0.25,
+    rotation_std: float = 30.0,
+    rotation_prob: float = 0.6,
+    flip_prob: float = 0.5,
+) -> Augmentation:
     """As `geometry.sample_augmentation` draws, `count` times."""
     normal, chance = torch.randn(2, count, device=device), torch.rand(2, count, device=device)
     rotation = (rotation_std * normal[1]).clamp(-2 * rotation_std, 2 * rotation_std)
-    return Augmentation((1 + scale_std * normal[0]).clamp(1 - scale_std, 1 + scale_std),
-                        torch.where(chance[0] < rotation_prob, rotation, 0.0),
-                        torch.where(chance[1] < flip_prob, -1.0, 1.0))
+    return Augmentation(
+        (1 + scale_std * normal[0]).clamp(1 - scale_std, 1 + scale_std),
+        torch.where(chance[0] < rotation_prob, rotation, 0.0),
+        torch.where(chance[1] < flip_prob, -1.0, 1.0),
+    )
 
 
 def crop_region(boxes: Tensor, *, subtract_one: bool = True) -> tuple[Tensor, Tensor]:
@@ -329,8 +380,13 @@ def crop_to_image(boxes: Tensor, how: Augmentation, *, size: int) -> tuple[Tenso
     centre, side = crop_region(boxes)
     angle = torch.deg2rad(how.rotation)
     cos, sin = torch.cos(angle), torch.sin(angle)
-    linear = torch.stack([torch.stack([cos * how.mirror, -sin * how.mirror], dim=-1),
-                          torch.stack([sin, cos], dim=-1)], dim=1)
+    linear = torch.stack(
+        [
+            torch.stack([cos * how.mirror, -sin * how.mirror], dim=-1),
+            torch.stack([sin, cos], dim=-1),
+        ],
+        dim=1,
+    )
     linear = linear * (side * how.scale / size)[:, None, None]
     return linear, centre - linear.sum(-1) * size / 2
 
@@ -342,16 +398,26 @@ def crop(frames: Tensor, to_image: tuple[Tensor, Tensor], *, size: int) -> Tenso
     grid = torch.stack(torch.meshgrid(line, line, indexing='xy'), dim=-1)
     points = torch.einsum('nij,hwj->nhwi', linear, grid) + offset[:, None, None]
     last = torch.tensor([frames.shape[2] - 1, frames.shape[1] - 1], device=frames.device)
-    pixels = F.grid_sample(frames.permute(0, 3, 1, 2).float(), 2 * points / last - 1,
-                           align_corners=True)
-    mean, std = (torch.tensor(v, device=frames.device)[:, None, None]
-                 for v in (IMAGENET_MEAN, IMAGENET_STD))
+    pixels = F.grid_sample(
+        frames.permute(0, 3, 1, 2).float(), 2 * points / last - 1, align_corners=True
+    )
+    mean, std = (
+        torch.tensor(v, device=frames.device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD)
+    )
     return (pixels / 255 - mean) / std
 
 
-def target_heatmaps(joints: Tensor, visibility: Tensor, to_image: tuple[Tensor, Tensor],
-                    mirror: Tensor, *, swapped: Sequence[int], size: int, cells: int,
-                    sigma: float) -> tuple[Tensor, Tensor]:
+def target_heatmaps(
+    joints: Tensor,
+    visibility: Tensor,
+    to_image: tuple[Tensor, Tensor],
+    mirror: Tensor,
+    *,
+    swapped: Sequence[int],
+    size: int,
+    cells: int,
+    sigma: float,
+) -> tuple[Tensor, Tensor]:
     """Joints `[N, J, 2]`, image pixels, to heatmaps `[N, J, h, w]` and weights `[N, J]`."""
     linear, offset = to_image
     inside = torch.einsum('nij,nkj->nki', torch.linalg.inv(linear), joints - offset[:, None])
@@ -389,6 +455,7 @@ def decode(heatmaps: Tensor) -> Tensor:
 
 # --- modes -----------------------------------------------------------------------------------
 
+
 def parse_mode(mode: str) -> set[str]:
     """The words of a mode. Raises ValueError for an unknown one."""
     words = set(mode.split('+'))
@@ -402,12 +469,14 @@ class How:
 
     def __init__(self, mode: str, device: torch.device):
         self.words, self.device = parse_mode(mode), device
-        self.format = (torch.channels_last if 'channels_last' in self.words
-                       else torch.contiguous_format)
+        self.format = (
+            torch.channels_last if 'channels_last' in self.words else torch.contiguous_format
+        )
         if device.type == 'cuda':
             torch.backends.cudnn.benchmark = True
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = (
-                'tf32' in self.words or 'amp' in self.words)
+                'tf32' in self.words or 'amp' in self.words
+            )
 
     def place(self, module: nn.Module) -> nn.Module:
         return module.to(memory_format=self.format)
@@ -419,17 +488,23 @@ class How:
         return torch.autocast(self.device.type, torch.bfloat16, enabled='amp' in self.words)
 
 
-def adam(parameters: Iterable[Tensor], learning_rate: float, *,
-         redundant: bool = False) -> torch.optim.Adam:
+def adam(
+    parameters: Iterable[Tensor], learning_rate: float, *, redundant: bool = False
+) -> torch.optim.Adam:
     return torch.optim.Adam(parameters, learning_rate, fused=None if redundant else True)
 
 
 # --- personalization -------------------------------------------------------------------------
 
+
 def freeze(model: Model) -> list[Tensor]:
     """Leaves gradients only to what the paper trains at test time, and returns that."""
-    norms = {f'{name}.{leaf}' for name, module in model.named_modules()
-             if isinstance(module, nn.BatchNorm2d) for leaf in ('weight', 'bias')}
+    norms = {
+        f'{name}.{leaf}'
+        for name, module in model.named_modules()
+        if isinstance(module, nn.BatchNorm2d)
+        for leaf in ('weight', 'bias')
+    }
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name not in norms and not name.startswith(FROZEN))
     return [p for p in model.parameters() if p.requires_grad]
@@ -441,9 +516,18 @@ class Learner:
     batch: copies of each frame. See the module for `redundant` and `mode`.
     """
 
-    def __init__(self, model: Model, network: Perceptual, *, size: int, batch: int,
-                 learning_rate: float = 1e-4, redundant: bool = False, mode: str = 'plain',
-                 augment: Mapping[str, float] | None = None):
+    def __init__(
+        self,
+        model: Model,
+        network: Perceptual,
+        *,
+        size: int,
+        batch: int,
+        learning_rate: float = 1e-4,
+        redundant: bool = False,
+        mode: str = 'plain',
+        augment: Mapping[str, float] | None = None,
+    ):
         self.device = next(model.parameters()).device
         self.how = How(mode, self.device)
         self.model, self.network = (self.how.place(m).eval() for m in (model, network))
@@ -477,8 +561,10 @@ class Learner:
         how = draw_augmentation(self.batch, device=self.device, **self.augment).first_plain()
         to_image = crop_to_image(self.boxes[t].expand(self.batch, 4), how, size=self.size)
         copies = self.frames[t].expand(self.batch, *self.frames.shape[1:])
-        return tuple(crop(f, to_image, size=self.size).contiguous(memory_format=self.how.format)
-                     for f in (copies, self.frames[sources]))
+        return tuple(
+            crop(f, to_image, size=self.size).contiguous(memory_format=self.how.format)
+            for f in (copies, self.frames[sources])
+        )
 
     def step(self, target: Tensor, source: Tensor) -> Tensor:
         """One Adam step on crops `[B, 3, S, S]`; returns the loss before it."""
@@ -501,12 +587,19 @@ class Learner:
 
 class Adapted(NamedTuple):
     """One person's joints `[T, J, 2]` in image pixels, losses `[T]`."""
+
     joints: Tensor
     losses: Tensor
 
 
-def personalize(model: Model, network: Perceptual, people: Iterable[tuple[Tensor, Tensor]], *,
-                steps: int | None = None, **how) -> list[Adapted]:
+def personalize(
+    model: Model,
+    network: Perceptual,
+    people: Iterable[tuple[Tensor, Tensor]],
+    *,
+    steps: int | None = None,
+    **how,
+) -> list[Adapted]:
     """Adapts to people (frames, boxes) one after another; at most `steps` frames of each.
 
     how: see `Learner`. The model is left with the last person's weights.
@@ -521,9 +614,11 @@ def personalize(model: Model, network: Perceptual, people: Iterable[tuple[Tensor
 
 # --- joint training --------------------------------------------------------------------------
 
+
 class Pairs(NamedTuple):
     """Target and source frames `[B, H, W, 3]` uint8, boxes `[B, 4]`, joints `[B, J, 2]`,
     visibility `[B, J]`."""
+
     target: Tensor
     source: Tensor
     box: Tensor
@@ -534,10 +629,19 @@ class Pairs(NamedTuple):
 class Trainer:
     """Joint training of both tasks (paper section 3.1). swapped: the skeleton's mirror."""
 
-    def __init__(self, model: Model, network: Perceptual, *, size: int, cells: int,
-                 swapped: Sequence[int], learning_rate: float = 1e-3,
-                 reconstruction_weight: float = 1e-3, mode: str = 'plain',
-                 augment: Mapping[str, float] | None = None):
+    def __init__(
+        self,
+        model: Model,
+        network: Perceptual,
+        *,
+        size: int,
+        cells: int,
+        swapped: Sequence[int],
+        learning_rate: float = 1e-3,
+        reconstruction_weight: float = 1e-3,
+        mode: str = 'plain',
+        augment: Mapping[str, float] | None = None,
+    ):
         self.device = next(model.parameters()).device
         self.how = How(mode, self.device)
         self.model, self.network = self.how.place(model).train(), self.how.place(network).eval()
@@ -551,10 +655,19 @@ class Trainer:
         how = draw_augmentation(len(batch.box), device=self.device, **self.augment)
         to_image = crop_to_image(batch.box, how, size=self.size)
         maps, weights = target_heatmaps(
-            batch.joints, batch.visibility, to_image, how.mirror, swapped=self.swapped,
-            size=self.size, cells=self.cells, sigma=self.model.sigma)
-        crops = [crop(f, to_image, size=self.size).contiguous(memory_format=self.how.format)
-                 for f in (batch.target, batch.source)]
+            batch.joints,
+            batch.visibility,
+            to_image,
+            how.mirror,
+            swapped=self.swapped,
+            size=self.size,
+            cells=self.cells,
+            sigma=self.model.sigma,
+        )
+        crops = [
+            crop(f, to_image, size=self.size).contiguous(memory_format=self.how.format)
+            for f in (batch.target, batch.source)
+        ]
         return *crops, maps, weights
 
     def loss(self, target: Tensor, source: Tensor, maps: Tensor, weights: Tensor) -> Tensor:
@@ -574,5 +687,7 @@ class Trainer:
 
     def _losses(self, target, source, maps, weights):
         seen, image = self.model(target, source)
-        return (supervised_loss(seen, maps, weights),
-                reconstruction_terms(image, target, self.network))
+        return (
+            supervised_loss(seen, maps, weights),
+            reconstruction_terms(image, target, self.network),
+        )

@@ -11,6 +11,7 @@ a kernel has. So each norm gets back what the convolution's outputs show on fram
 Penn Action's layout): their mean and variance as its statistics, their deviation as its scale, and a
 bias such that in evaluation nothing has changed. Stages that FOLDED lacks start fresh.
 """
+
 import argparse
 import pathlib
 
@@ -20,16 +21,22 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from ttp_jax import convert, layers, partition, torch_files
-from ttp_jax import model as networks
+from ttp_jax import convert
 from ttp_jax.data import pairs, penn_action
+from ttp_jax.files import torch_files
+from ttp_jax.networks import layers
+from ttp_jax.networks import model as networks
+from ttp_jax.personalize import partition
 
 
 def folded_variables(folded: dict[str, np.ndarray], fresh: dict) -> dict[str, np.ndarray]:
     """`fresh`, flat, with the folded kernels, and the folded biases in the norms behind them."""
     flat = {path: np.array(leaf) for path, leaf in partition.flatten(fresh).items()}
-    theirs = {convert.torch_name(path).removeprefix('pose_net.'): path for path in flat
-              if path.startswith('params/encoder/resnet')}
+    theirs = {
+        convert.torch_name(path).removeprefix('pose_net.'): path
+        for path in flat
+        if path.startswith('params/encoder/resnet')
+    }
     for name, value in folded.items():
         # torchvision numbers a shortcut's convolution and norm.
         norm = name.replace('conv', 'bn').replace('downsample.0', 'downsample.1')
@@ -56,8 +63,9 @@ def convolved(model: networks.PoseModel, variables, images: jax.Array) -> dict[s
     return outputs
 
 
-def unfold(flat: dict[str, np.ndarray], outputs: dict[str, np.ndarray], folded: dict[str, np.ndarray]
-           ) -> None:
+def unfold(
+    flat: dict[str, np.ndarray], outputs: dict[str, np.ndarray], folded: dict[str, np.ndarray]
+) -> None:
     """Gives the norms behind the folded convolutions their statistics, scales and biases."""
     for path, y in outputs.items():
         norm = path.replace('conv', 'bn')
@@ -73,14 +81,24 @@ def crops(root: str, count: int, size: int, model: networks.PoseModel) -> jax.Ar
     """`count` crops of as many training clips, `[count, size, size, 3]`."""
     spec = pairs.CropSpec(size, model.cells(size))
     clips = penn_action.penn_action_clips(root, split='train', limit=count)
-    return jnp.stack([pairs.crop_frame(jnp.asarray(frame), jnp.asarray(clip.boxes[0]), spec=spec,
-                                       valid=jnp.array(frame.shape[:2]))
-                      for clip in clips for frame in [np.asarray(clip.frames[0])]])
+    return jnp.stack(
+        [
+            pairs.crop_frame(
+                jnp.asarray(frame),
+                jnp.asarray(clip.boxes[0]),
+                spec=spec,
+                valid=jnp.array(frame.shape[:2]),
+            )
+            for clip in clips
+            for frame in [np.asarray(clip.frames[0])]
+        ]
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('folded', type=pathlib.Path)
     parser.add_argument('root')
     parser.add_argument('encoder', type=pathlib.Path)
@@ -95,11 +113,15 @@ def main() -> None:
     before = model.apply(unflatten_dict(flat, sep='/'), images, method='heatmaps').supervised
     unfold(flat, convolved(model, unflatten_dict(flat, sep='/'), images), folded)
     after = model.apply(unflatten_dict(flat, sep='/'), images, method='heatmaps').supervised
-    resnet = {part: {'encoder': {'resnet': unflatten_dict(flat, sep='/')[part]['encoder']['resnet']}}
-              for part in ('params', 'batch_stats')}
+    resnet = {
+        part: {'encoder': {'resnet': unflatten_dict(flat, sep='/')[part]['encoder']['resnet']}}
+        for part in ('params', 'batch_stats')
+    }
     torch_files.write(arguments.encoder, convert.to_release(resnet))
-    print(f'{arguments.encoder}: {len(folded) // 2} convolutions unfolded on {len(images)} crops; '
-          f'heatmaps changed by {float(jnp.abs(after - before).max() / jnp.abs(before).max()):.1e}')
+    print(
+        f'{arguments.encoder}: {len(folded) // 2} convolutions unfolded on {len(images)} crops; '
+        f'heatmaps changed by {float(jnp.abs(after - before).max() / jnp.abs(before).max()):.1e}'
+    )
 
 
 if __name__ == '__main__':

@@ -1,4 +1,5 @@
 """Folders of reference data that tests may use, and must say so when they skip without."""
+
 import pathlib
 import tempfile
 
@@ -10,16 +11,24 @@ import pytest
 chex.set_n_cpu_devices(4)
 
 # Most of the suite's time is compilation, and many tests compile the same programs.
-jax.config.update('jax_compilation_cache_dir', str(pathlib.Path(tempfile.gettempdir()) / 'ttp_jax_tests'))
+jax.config.update(
+    'jax_compilation_cache_dir', str(pathlib.Path(tempfile.gettempdir()) / 'ttp_jax_tests')
+)
 
 SHARED = (pathlib.Path(__file__).resolve().parents[1] / '..' / 'shared').resolve()
 
 
 def pytest_addoption(parser):
-    parser.addoption('--shared-dir', default=str(SHARED),
-                     help='folder with parity/, real_clips/, penn_action/, weights/')
-    parser.addoption('--parity-dir', default=None,
-                     help="reference outputs of the authors' release (default: SHARED_DIR/parity)")
+    parser.addoption(
+        '--shared-dir',
+        default=str(SHARED),
+        help='folder with parity/, real_clips/, penn_action/, weights/',
+    )
+    parser.addoption(
+        '--parity-dir',
+        default=None,
+        help="reference outputs of the authors' release (default: SHARED_DIR/parity)",
+    )
 
 
 @pytest.fixture(scope='session')
@@ -33,14 +42,26 @@ def shared_dir(request) -> pathlib.Path:
 @pytest.fixture(scope='session')
 def parity_dir(request) -> pathlib.Path:
     option = request.config.getoption('--parity-dir')
-    folder = pathlib.Path(option or pathlib.Path(request.config.getoption('--shared-dir')) / 'parity')
+    folder = pathlib.Path(
+        option or pathlib.Path(request.config.getoption('--shared-dir')) / 'parity'
+    )
     if not (folder / 'seed.json').is_file():
-        pytest.skip(f"no reference outputs: {folder / 'seed.json'} is missing (--parity-dir)")
+        pytest.skip(f'no reference outputs: {folder / "seed.json"} is missing (--parity-dir)')
     return folder
 
 
-TINY = dict(joints=13, keypoints=6, depth=10, width=4, stem_pool=False, features=8, image_width=4,
-            heads=2, feedforward=16, dropout=0.0)
+TINY = dict(
+    joints=13,
+    keypoints=6,
+    depth=10,
+    width=4,
+    stem_pool=False,
+    features=8,
+    image_width=4,
+    heads=2,
+    feedforward=16,
+    dropout=0.0,
+)
 
 
 @pytest.fixture(scope='session')
@@ -48,9 +69,17 @@ def tiny_clips():
     """Four drawn people of different clip lengths, enough to train something tiny on."""
     import dataclasses
 
-    from ttp_jax.data import synthetic
+    from ttp_jax.data.drawn import synthetic
+
     people = synthetic.drawn_clips(seed=3, split='train', people=4, frames=6, size=48)
+
     def cut(clip, n):
-        return dataclasses.replace(clip, frames=clip.frames[:n], joints=clip.joints[:n],
-                                   visibility=clip.visibility[:n], boxes=clip.boxes[:n])
+        return dataclasses.replace(
+            clip,
+            frames=clip.frames[:n],
+            joints=clip.joints[:n],
+            visibility=clip.visibility[:n],
+            boxes=clip.boxes[:n],
+        )
+
     return [cut(clip, n) for clip, n in zip(people, (6, 4, 5, 6), strict=True)]

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import scipy.io
 
-from ttp_jax import evaluate, geometry
+from ttp_jax import geometry
 from ttp_jax.data import bbc_pose, clips
 from ttp_jax.data.skeletons import BBC_POSE
+from ttp_jax.results import metrics
 
 FIELDS = ('name', 'source', 'kind', 'trainframe', 'trainjoints', 'testframe', 'testjoints')
 
@@ -92,9 +93,14 @@ def test_a_joint_is_right_up_to_six_pixels_at_half_the_resolution():
     joints = np.random.default_rng(0).uniform(100, 400, (4, 7, 2))
     off = np.zeros_like(joints)
     off[:, :3, 0], off[:, 3:, 1] = 11.9, 12.1
-    scores = evaluate.pck(joints + off, joints, np.ones((4, 7)), skeleton=BBC_POSE)
-    assert scores == {'Head': 100, 'Wrist': 100, 'Elbow': 0, 'Shoulder': 0,
-                      'mPCK': pytest.approx(300 / 7)}
+    scores = metrics.pck(joints + off, joints, np.ones((4, 7)), skeleton=BBC_POSE)
+    assert scores == {
+        'Head': 100,
+        'Wrist': 100,
+        'Elbow': 0,
+        'Shoulder': 0,
+        'mPCK': pytest.approx(300 / 7),
+    }
 
 
 def test_a_mirrored_person_has_sides_swapped():

@@ -9,12 +9,21 @@ import numpy as np
 import pytest
 import scipy.io
 import tensorflow_datasets as tfds
-
 import test_bbc_pose
 import test_human36m
 import test_penn_action
-from ttp_jax.data import (builders, clips, images, pairs, penn_action, prepare, prepared, sets,
-                          stream)
+
+from ttp_jax.data import (
+    builders,
+    clips,
+    images,
+    pairs,
+    penn_action,
+    prepare,
+    prepared,
+    sets,
+    stream,
+)
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -29,15 +38,21 @@ def write_penn_action(root):
     (root / 'labels').mkdir(parents=True)
     (root / 'frames').mkdir()
     boxes = np.array([[1.0, 1, 9, 9], [2, 2, 8, 8]])  # one too few
-    for name, fields in {'0001': test_penn_action.label(), '0002': test_penn_action.label(4, -1),
-                         '0003': test_penn_action.label(bbox=boxes)}.items():
+    for name, fields in {
+        '0001': test_penn_action.label(),
+        '0002': test_penn_action.label(4, -1),
+        '0003': test_penn_action.label(bbox=boxes),
+    }.items():
         test_penn_action.write_video(root, name, fields)
     for path in (root / 'frames' / '0003').iterdir():  # of another size than the others
         cv2.imwrite(str(path), np.full((20, 36, 3), 90, np.uint8))
 
 
-WRITERS = {'penn_action': write_penn_action, 'human36m': test_human36m.write_folder,
-           'bbc_pose': test_bbc_pose.write_folder}
+WRITERS = {
+    'penn_action': write_penn_action,
+    'human36m': test_human36m.write_folder,
+    'bbc_pose': test_bbc_pose.write_folder,
+}
 
 
 @pytest.fixture(scope='module', params=WRITERS)
@@ -74,7 +89,8 @@ def test_prepared_clips_are_those_of_the_folder(written, split):
     for a, b in zip(found, direct, strict=True):
         np.testing.assert_array_equal(clips.stack_clip(clips.validate(a)), clips.stack_clip(b))
     assert [clip.id for clip in prepared.clips(written[0], written[2], split=split, limit=1)] == [
-        direct[0].id]
+        direct[0].id
+    ]
 
 
 def test_a_frames_record_stands_for_itself(written):
@@ -84,7 +100,10 @@ def test_a_frames_record_stands_for_itself(written):
     assert len(records) == sum(len(clip.frames) for clip in direct)
     record, clip = records[4], direct[1]  # of the second clip, whose first record is number 3
     assert (record['clip'].decode(), record['clip_start'], record['clip_length']) == (
-        clip.id, 3, len(clip.frames))
+        clip.id,
+        3,
+        len(clip.frames),
+    )
     np.testing.assert_array_equal(images.decode(record['image'], ''), clip.frames[1])
     np.testing.assert_array_equal(record['joints'], clip.joints[1])
     np.testing.assert_array_equal(record['visibility'], clip.visibility[1])
@@ -154,11 +173,14 @@ def run(arguments, capsys):
     return None, capsys.readouterr().out
 
 
-@pytest.mark.parametrize(('name', 'words'), [
-    ('penn_action', ['labels/0001.mat', 'frames/0001/000001.jpg']),
-    ('human36m', ['HM36Vid_trainfull_all_cache', 'keypoint_db_sample-1.pkl', 'images']),
-    ('bbc_pose', ['bbcpose.mat', '1/1.jpg']),
-])
+@pytest.mark.parametrize(
+    ('name', 'words'),
+    [
+        ('penn_action', ['labels/0001.mat', 'frames/0001/000001.jpg']),
+        ('human36m', ['HM36Vid_trainfull_all_cache', 'keypoint_db_sample-1.pkl', 'images']),
+        ('bbc_pose', ['bbcpose.mat', '1/1.jpg']),
+    ],
+)
 def test_a_missing_folder_is_told_with_what_belongs_there(tmp_path, capsys, name, words):
     error, _ = run([name, f'--manual_dir={tmp_path / "nowhere"}', f'--data_dir={tmp_path}'], capsys)
     assert error.startswith('error: ') and '\n' not in error
@@ -175,8 +197,10 @@ def test_the_command_says_what_it_wrote_and_does_not_write_it_twice(tmp_path, ca
     assert error is None
     assert output.strip().endswith('frames: train 6, test 4; clips: train 2, test 1')
     error, _ = run(arguments, capsys)
-    assert error == f'error: {tmp_path}/data/penn_action: is there already; delete it to prepare ' \
-                    'penn_action anew'
+    assert (
+        error == f'error: {tmp_path}/data/penn_action: is there already; delete it to prepare '
+        'penn_action anew'
+    )
 
 
 def test_a_frame_that_does_not_decode_is_named_and_nothing_is_prepared(tmp_path):
@@ -246,9 +270,12 @@ def all_of_penn_action(shared_dir, tmp_path):
 def test_all_of_penn_actions_labels_are_the_same_prepared(all_of_penn_action, tmp_path):
     builder = builders.create('penn_action', builders.CLIPS, tmp_path / 'data')
     builder.download_and_prepare(
-        download_config=tfds.download.DownloadConfig(manual_dir=all_of_penn_action))
-    rows = {split: list(prepared.labels('penn_action', tmp_path / 'data', split=split))
-            for split in clips.SPLITS}
+        download_config=tfds.download.DownloadConfig(manual_dir=all_of_penn_action)
+    )
+    rows = {
+        split: list(prepared.labels('penn_action', tmp_path / 'data', split=split))
+        for split in clips.SPLITS
+    }
     assert {split: len(found) for split, found in rows.items()} == {'train': 1258, 'test': 1068}
     frames = {split: sum(len(row['joints']) for row in found) for split, found in rows.items()}
     assert frames == {'train': 87_543, 'test': 76_298} and sum(frames.values()) == 163_841
@@ -260,8 +287,8 @@ def test_all_of_penn_actions_labels_are_the_same_prepared(all_of_penn_action, tm
         np.testing.assert_array_equal(row['joints'][..., 0], fields['x'].astype(np.float32))
         np.testing.assert_array_equal(row['joints'][..., 1], fields['y'].astype(np.float32))
         np.testing.assert_array_equal(row['visibility'], fields['visibility'])
-        np.testing.assert_array_equal(row['boxes'][:len(boxes)], boxes)
+        np.testing.assert_array_equal(row['boxes'][: len(boxes)], boxes)
         if len(boxes) < len(row['boxes']):
             short.add(path.stem)
-            np.testing.assert_array_equal(row['boxes'][len(boxes):], boxes[-1:])
+            np.testing.assert_array_equal(row['boxes'][len(boxes) :], boxes[-1:])
     assert short == {'1154', '1865'}

@@ -1,4 +1,5 @@
 """How many people are adapted at once follows from the memory there is."""
+
 import types
 
 import jax
@@ -7,16 +8,18 @@ import optax
 import pytest
 from conftest import TINY
 
-from ttp_jax import capacity, partition, perceptual, personalize
-from ttp_jax import model as networks
 from ttp_jax.data import pairs
+from ttp_jax.networks import model as networks
+from ttp_jax.networks import perceptual
+from ttp_jax.personalize import capacity, inner_loop, many_people, partition
 
 GIB = 2**30
 
 
 def accelerator(limit, in_use=0):
-    return types.SimpleNamespace(platform='gpu', memory_stats=lambda: {
-        'bytes_limit': limit, 'bytes_in_use': in_use})
+    return types.SimpleNamespace(
+        platform='gpu', memory_stats=lambda: {'bytes_limit': limit, 'bytes_in_use': in_use}
+    )
 
 
 def test_accelerators_take_as_many_people_as_fit_into_the_least_free_of_them():
@@ -55,23 +58,45 @@ def problem():
 def planned_bytes(problem, people, batch):
     """What XLA means to hold while it adapts `people` people."""
     model, network, trainable, frozen, batch_stats = problem
-    runner = personalize.make_runner(
-        model=model, perceptual=network, tx=optax.adam(1e-4), schedule='offline', batch=batch, segment=2,
-        spec=pairs.CropSpec(32, model.cells(32)), augment={}, devices=jax.local_devices()[:1])
-    person = personalize.Person(jnp.zeros((people, 2, 40, 40, 3), jnp.uint8), jnp.full((people, 2), 40),
-                                jnp.tile(jnp.float32([4, 4, 30, 30]), (people, 2, 1)),
-                                jnp.full(people, 2))
+    runner = many_people.make_runner(
+        model=model,
+        perceptual=network,
+        tx=optax.adam(1e-4),
+        schedule='offline',
+        batch=batch,
+        segment=2,
+        spec=pairs.CropSpec(32, model.cells(32)),
+        augment={},
+        devices=jax.local_devices()[:1],
+    )
+    person = inner_loop.Person(
+        jnp.zeros((people, 2, 40, 40, 3), jnp.uint8),
+        jnp.full((people, 2), 40),
+        jnp.tile(jnp.float32([4, 4, 30, 30]), (people, 2, 1)),
+        jnp.full(people, 2),
+    )
     states = runner.start(trainable, jnp.ones(4), person)
-    plan = runner.adapt.lower(states, frozen, batch_stats, network.weights, person,
-                              jax.random.split(jax.random.key(0), people), jnp.arange(2)
-                              ).compile().memory_analysis()
+    plan = (
+        runner.adapt.lower(
+            states,
+            frozen,
+            batch_stats,
+            network.weights,
+            person,
+            jax.random.split(jax.random.key(0), people),
+            jnp.arange(2),
+        )
+        .compile()
+        .memory_analysis()
+    )
     return plan.temp_size_in_bytes + plan.argument_size_in_bytes
 
 
 def test_a_person_takes_no_more_than_estimated_and_not_much_less(problem):
     model, network, *variables = problem
-    estimate = capacity.person_bytes(*variables, model=model.clone(lowering='matmul'),
-                                     perceptual=network, size=32, batch=8)
+    estimate = capacity.person_bytes(
+        *variables, model=model.clone(lowering='matmul'), perceptual=network, size=32, batch=8
+    )
     added = planned_bytes(problem, 3, 8) - planned_bytes(problem, 2, 8)
     assert added < estimate < 3 * added
 
@@ -79,15 +104,23 @@ def test_a_person_takes_no_more_than_estimated_and_not_much_less(problem):
 def test_frames_and_weights_may_be_shapes_alone(problem):
     model, network, *variables = problem
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables)
-    known, again = (capacity.activation_bytes(*v, model=model, perceptual=network, size=32, batch=4)
-                    for v in (variables, shapes))
+    known, again = (
+        capacity.activation_bytes(*v, model=model, perceptual=network, size=32, batch=4)
+        for v in (variables, shapes)
+    )
     assert known == again > 0
 
 
 def test_bfloat16_keeps_about_half(problem):
     model, network, *variables = problem
-    full, half = (capacity.activation_bytes(
-        *variables, model=model.clone(lowering='matmul', dtype=dtype), perceptual=network, size=32,
-        batch=8) for dtype in (None, jnp.bfloat16))
+    full, half = (
+        capacity.activation_bytes(
+            *variables,
+            model=model.clone(lowering='matmul', dtype=dtype),
+            perceptual=network,
+            size=32,
+            batch=8,
+        )
+        for dtype in (None, jnp.bfloat16)
+    )
     assert 0.4 < half / full < 0.8
-

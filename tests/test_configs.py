@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from ttp_jax import partition, personalize, train
+from ttp_jax import train
 from ttp_jax.data import sets
-from ttp_jax.main import flat
-from ttp_jax.model import PoseModel
+from ttp_jax.networks.model import PoseModel
+from ttp_jax.personalize import partition, schedules
+from ttp_jax.run.resume import flat
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / 'configs'
 DATA_SETS = ('penn_action', 'human36m', 'bbc_pose')
@@ -45,15 +46,17 @@ def test_a_config_has_the_default_runs_keys_and_is_locked(name, variant):
     assert keys(config) - {'data.prepared'} == keys(default) - {'data.prepared'}
     assert config.is_locked
     assert config.data.name in sets.LOADERS
-    assert set(config.personalize.schedules) <= set(personalize.SCHEDULES)
+    assert set(config.personalize.schedules) <= set(schedules.SCHEDULES)
 
 
 @pytest.mark.parametrize('name', VARIANTS)
 def test_a_config_opens_with_its_command_and_names_its_variants(name):
     module = load(name)
     assert f'python -m ttp_jax.main --config=configs/{name}.py' in module.__doc__
-    with pytest.raises(ValueError, match=f"configs/{name}.py: no variant 'nobody'; known: "
-                                         + ', '.join(VARIANTS[name])):
+    with pytest.raises(
+        ValueError,
+        match=f"configs/{name}.py: no variant 'nobody'; known: " + ', '.join(VARIANTS[name]),
+    ):
         module.get_config('nobody')
 
 
@@ -76,8 +79,9 @@ def test_a_config_describes_a_model_that_builds(name, variant):
     seen = jax.eval_shape(lambda v, x: model.apply(v, x, method='heatmaps'), variables, image)
     cells = model.cells(config.crop.size)
     assert seen.supervised.shape == (2, cells, cells, joints_of(config.data.name))
-    trainable, frozen = partition.split(variables['params'],
-                                        frozen=partition.FROZEN[config.model.variant])
+    trainable, frozen = partition.split(
+        variables['params'], frozen=partition.FROZEN[config.model.variant]
+    )
     assert trainable and frozen
 
 
@@ -86,14 +90,18 @@ def test_the_papers_models_have_the_papers_sizes(data_set):
     config = load('paper').get_config(data_set)
     model, variables = variables_of(config)
     assert model.cells(config.crop.size) == 32
-    seen = jax.eval_shape(lambda v, x: model.apply(v, x, method='heatmaps'), variables,
-                          jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32))
+    seen = jax.eval_shape(
+        lambda v, x: model.apply(v, x, method='heatmaps'),
+        variables,
+        jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32),
+    )
     assert seen.affinity.shape == (1, joints_of(data_set), 30)
     params = partition.flatten(variables['params'])
     assert params['encoder/deconv2/kernel'].shape == (4, 4, 256, 256)
     _, baseline = variables_of(load('baseline').get_config(data_set))
-    assert not any('affinity' in path or 'renderer' in path
-                   for path in partition.flatten(baseline['params']))
+    assert not any(
+        'affinity' in path or 'renderer' in path for path in partition.flatten(baseline['params'])
+    )
 
 
 def test_the_papers_learning_rate_falls_after_epochs_90_and_120_of_140():
@@ -101,8 +109,11 @@ def test_the_papers_learning_rate_falls_after_epochs_90_and_120_of_140():
     assert config.train.steps == 140 * -(-87_543 // 32)
     falls = [round(drop * config.train.steps) for drop in config.train.drops]
     assert falls == [90 * 2736, 120 * 2736]
-    train.optimizer(learning_rate=config.train.learning_rate, steps=config.train.steps,
-                    drops=tuple(config.train.drops))
+    train.optimizer(
+        learning_rate=config.train.learning_rate,
+        steps=config.train.steps,
+        drops=tuple(config.train.drops),
+    )
 
 
 def test_personalization_alone_trains_nothing_and_runs_one_schedule():

@@ -1,4 +1,5 @@
 """PyTorch's files in and out: names, layouts, formats, and what happens to bad ones."""
+
 import base64
 import collections
 import json
@@ -16,8 +17,10 @@ import optax
 import pytest
 import safetensors.numpy
 
-from ttp_jax import checkpoint, convert, perceptual, torch_files, train
-from ttp_jax.model import PoseModel
+from ttp_jax import convert, train
+from ttp_jax.files import checkpoint, torch_files
+from ttp_jax.networks import perceptual
+from ttp_jax.networks.model import PoseModel
 
 MODEL = PoseModel(depth=18)
 
@@ -26,8 +29,10 @@ def filled(model, seed=0):
     """Variables of `model` that are all different numbers, without initialising it."""
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda x: rng.standard_normal(x.shape, np.float32),
-                        jax.eval_shape(model.init, jax.random.key(0), image, image))
+    return jax.tree.map(
+        lambda x: rng.standard_normal(x.shape, np.float32),
+        jax.eval_shape(model.init, jax.random.key(0), image, image),
+    )
 
 
 def assert_same(found, expected):
@@ -39,18 +44,24 @@ def assert_same(found, expected):
 def fresh_state(model):
     """Zeros in the shape that the main program restores into."""
     net = perceptual.Perceptual(None, {}, 5, perceptual.VGG16_MEANS)
-    shapes = jax.eval_shape(lambda: train.create_state(
-        jax.random.key(0), model=model, tx=optax.identity(), perceptual=net, size=64))
+    shapes = jax.eval_shape(
+        lambda: train.create_state(
+            jax.random.key(0), model=model, tx=optax.identity(), perceptual=net, size=64
+        )
+    )
     return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
 
 
 def resnet(depth, *, classes=10):
     """torchvision's ResNet: the names are the encoder's without prefix, and a classifier."""
     variables = filled(PoseModel(variant='baseline', depth=depth))
-    parts = {part: {'encoder': {'resnet': tree['encoder']['resnet']}}
-             for part, tree in variables.items()}
-    classifier = {'fc.weight': np.zeros((classes, 512 if depth < 50 else 2048), np.float32),
-                  'fc.bias': np.zeros(classes, np.float32)}
+    parts = {
+        part: {'encoder': {'resnet': tree['encoder']['resnet']}} for part, tree in variables.items()
+    }
+    classifier = {
+        'fc.weight': np.zeros((classes, 512 if depth < 50 else 2048), np.float32),
+        'fc.bias': np.zeros(classes, np.float32),
+    }
     return parts, convert.to_release(parts) | classifier
 
 
@@ -79,6 +90,7 @@ def workdir(release_file):
 
 # --- names and layouts -----------------------------------------------------------------------
 
+
 @pytest.mark.parametrize('depth', [18, 50])
 def test_names_and_shapes_are_the_release_s(parity_dir, depth):
     expected = json.loads((parity_dir / f'joint_resnet{depth}.names.json').read_text())
@@ -86,10 +98,16 @@ def test_names_and_shapes_are_the_release_s(parity_dir, depth):
     assert {name: list(value.shape) for name, value in found.items()} == expected
 
 
-@pytest.mark.parametrize('fields', [
-    {}, {'depth': 50, 'keypoints': 20, 'joints': 7}, {'variant': 'shared_keypoint'},
-    {'variant': 'baseline', 'depth': 34, 'joints': 16},
-    {'features': 128, 'feedforward': 512, 'deconvolutions': 2}])
+@pytest.mark.parametrize(
+    'fields',
+    [
+        {},
+        {'depth': 50, 'keypoints': 20, 'joints': 7},
+        {'variant': 'shared_keypoint'},
+        {'variant': 'baseline', 'depth': 34, 'joints': 16},
+        {'features': 128, 'feedforward': 512, 'deconvolutions': 2},
+    ],
+)
 def test_variables_survive_there_and_back(fields):
     model = PoseModel(**({'depth': 18} | fields))
     expected = filled(model)
@@ -126,15 +144,25 @@ def test_rotation_head_has_no_place_in_release():
 
 # --- bad tensors -----------------------------------------------------------------------------
 
-@pytest.mark.parametrize('name, value, message', [
-    ('pose_net.layer2.0.bn1.running_var', None, 'missing: pose_net.layer2.0.bn1.running_var'),
-    ('pose_net.conv1.weight', None, 'missing: pose_net.conv1.weight'),
-    ('pose_net.final_layer.weight', np.zeros(3), 'surplus: pose_net.final_layer.weight'),
-    ('image_renderer.layer4.6.bias', np.zeros(4),
-     r'misshapen: image_renderer.layer4.6.bias \(4,\) \(expected \(3,\)\)'),
-    ('pose_net.final_layer_unsup.weight', np.zeros((29, 256, 1, 1)),
-     r'misshapen: pose_net.final_layer_unsup.weight \(29, 256, 1, 1\) \(expected \(30,'),
-])
+
+@pytest.mark.parametrize(
+    'name, value, message',
+    [
+        ('pose_net.layer2.0.bn1.running_var', None, 'missing: pose_net.layer2.0.bn1.running_var'),
+        ('pose_net.conv1.weight', None, 'missing: pose_net.conv1.weight'),
+        ('pose_net.final_layer.weight', np.zeros(3), 'surplus: pose_net.final_layer.weight'),
+        (
+            'image_renderer.layer4.6.bias',
+            np.zeros(4),
+            r'misshapen: image_renderer.layer4.6.bias \(4,\) \(expected \(3,\)\)',
+        ),
+        (
+            'pose_net.final_layer_unsup.weight',
+            np.zeros((29, 256, 1, 1)),
+            r'misshapen: pose_net.final_layer_unsup.weight \(29, 256, 1, 1\) \(expected \(30,',
+        ),
+    ],
+)
 def test_bad_tensor_is_named(tensors, name, value, message):
     bad = {**tensors, name: value}
     with pytest.raises(ValueError, match=f'^{message}'):
@@ -156,6 +184,7 @@ def test_surplus_block_is_no_resnet(tensors):
 
 # --- the main program's checkpoints ----------------------------------------------------------
 
+
 def test_checkpoint_is_taken_by_main_program(workdir, variables):
     state = checkpoint.load_model(str(workdir), fresh_state(MODEL))
     jax.tree.map(np.testing.assert_array_equal, state.params, variables['params'])
@@ -175,10 +204,13 @@ def test_back_to_release(workdir, tensors, tmp_path):
     assert_same(torch_files.read(tmp_path / 'back.pth'), tensors)
 
 
-@pytest.mark.parametrize('fields, message', [
-    ({'width': 24}, 'model.width is 24, the release\'s is always 64'),
-    ({'feedforward': 256}, 'model.feedforward is 256, the release\'s is always 1024'),
-])
+@pytest.mark.parametrize(
+    'fields, message',
+    [
+        ({'width': 24}, "model.width is 24, the release's is always 64"),
+        ({'feedforward': 256}, "model.feedforward is 256, the release's is always 1024"),
+    ],
+)
 def test_model_that_release_has_not(fields, message, tmp_path):
     variables = filled(PoseModel(**({'depth': 18, 'width': 64} | fields)))
     state = train.TrainState(np.int32(3), variables['params'], variables['batch_stats'], (), ())
@@ -208,25 +240,35 @@ def test_torchvision_encoder(depth, tmp_path):
         after = convert.load_encoder(str(tmp_path / name), before)
         for part, tree in parts.items():
             found = getattr(after, part)
-            jax.tree.map(np.testing.assert_array_equal, found['encoder']['resnet'],
-                         tree['encoder']['resnet'])
+            jax.tree.map(
+                np.testing.assert_array_equal, found['encoder']['resnet'], tree['encoder']['resnet']
+            )
             del found['encoder']['resnet']
             assert not any(np.any(x) for x in jax.tree.leaves(found))
     config = json.loads((tmp_path / 'encoder' / 'config.json').read_text())
-    assert config == {'crop': {'bgr': False},
-                      'model': {'depth': depth, 'width': 64, 'stem_pool': True}}
+    assert config == {
+        'crop': {'bgr': False},
+        'model': {'depth': depth, 'width': 64, 'stem_pool': True},
+    }
 
 
-@pytest.mark.parametrize('change, message', [
-    ({'depth': 34}, 'a ResNet-18 of width 64, but the encoder is a ResNet-34 of width 64; set '
-                    '--config.model.depth=18 --config.model.width=64'),
-    ({'width': 24}, 'a ResNet-18 of width 64, but the encoder is a ResNet-18 of width 24; set'),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (
+            {'depth': 34},
+            'a ResNet-18 of width 64, but the encoder is a ResNet-34 of width 64; set '
+            '--config.model.depth=18 --config.model.width=64',
+        ),
+        ({'width': 24}, 'a ResNet-18 of width 64, but the encoder is a ResNet-18 of width 24; set'),
+    ],
+)
 def test_encoder_of_another_size(change, message, tmp_path):
     torch_files.write(tmp_path / 'resnet.pth', resnet(18)[1])
     with pytest.raises(ValueError, match=f'^{tmp_path}/resnet.pth: {message}'):
-        convert.load_encoder(tmp_path / 'resnet.pth',
-                             fresh_state(PoseModel(**{'depth': 18} | change)))
+        convert.load_encoder(
+            tmp_path / 'resnet.pth', fresh_state(PoseModel(**{'depth': 18} | change))
+        )
 
 
 def test_file_of_no_encoder(release_file, tmp_path):
@@ -355,8 +397,16 @@ def reaching(offset, shape, strides):
     return written.replace(b''.join(view), b''.join(wanted))
 
 
-@pytest.mark.parametrize('view', [(1, (4,), (1,)), (-1, (4,), (1,)), (0, (3, 2), (2, 1)),
-                                  (3, (2,), (-1,)), (0, (4,), (1 << 40,))])
+@pytest.mark.parametrize(
+    'view',
+    [
+        (1, (4,), (1,)),
+        (-1, (4,), (1,)),
+        (0, (3, 2), (2, 1)),
+        (3, (2,), (-1,)),
+        (0, (4,), (1 << 40,)),
+    ],
+)
 def test_tensor_outside_of_its_storage(view, tmp_path):
     zipped(tmp_path / 'a.pth', reaching(*view))
     with zipfile.ZipFile(tmp_path / 'a.pth', 'a') as archive:
@@ -378,12 +428,18 @@ def other_model(path):
     torch_files.write(path, {'blocks.0.attn.qkv.weight': np.zeros((3, 3), np.float32)})
 
 
-@pytest.mark.parametrize('make, message', [
-    (text_file, "a foreign file, not a state dict: neither PyTorch's .pth nor safetensors"),
-    (numpy_file, 'a foreign file, not a state dict: a zip archive without data.pkl'),
-    (other_model, 'a foreign state dict, neither .* 1 tensors such as blocks.0.attn.qkv.weight'),
-    (lambda path: None, 'no such file'),
-])
+@pytest.mark.parametrize(
+    'make, message',
+    [
+        (text_file, "a foreign file, not a state dict: neither PyTorch's .pth nor safetensors"),
+        (numpy_file, 'a foreign file, not a state dict: a zip archive without data.pkl'),
+        (
+            other_model,
+            'a foreign state dict, neither .* 1 tensors such as blocks.0.attn.qkv.weight',
+        ),
+        (lambda path: None, 'no such file'),
+    ],
+)
 def test_foreign_file_leaves_nothing(make, message, tmp_path):
     source = tmp_path / 'a.pth'
     make(source)
@@ -396,6 +452,7 @@ def test_foreign_file_leaves_nothing(make, message, tmp_path):
 def test_interrupted_writing_leaves_nothing(release_file, tmp_path, monkeypatch):
     def full(*_):
         raise OSError('no space left on device')
+
     monkeypatch.setattr(checkpoint.Checkpoints, 'wait', full)
     with pytest.raises(OSError, match='no space left'):
         convert.convert(release_file, tmp_path / 'out')
@@ -412,7 +469,11 @@ def test_existing_target_is_kept(release_file, tmp_path):
 def test_command_line(tmp_path):
     root = pathlib.Path(convert.__file__).parents[1]
     source, target = tmp_path / 'none.pth', tmp_path / 'out'
-    done = subprocess.run([sys.executable, '-m', 'ttp_jax.convert', source, target], cwd=root,
-                          text=True, capture_output=True)
+    done = subprocess.run(
+        [sys.executable, '-m', 'ttp_jax.convert', source, target],
+        cwd=root,
+        text=True,
+        capture_output=True,
+    )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f'error: {source}: no such file'

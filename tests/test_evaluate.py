@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from ttp_jax import evaluate
 from ttp_jax.data.skeletons import BBC_POSE, HUMAN36M, PENN_ACTION
+from ttp_jax.results import metrics
 
 SKELETONS = (PENN_ACTION, HUMAN36M, BBC_POSE)
 
@@ -27,7 +27,7 @@ def reference(parity_dir, skeleton):
 @pytest.mark.parametrize('skeleton', SKELETONS, ids=lambda skeleton: skeleton.name)
 def test_agrees_with_release(parity_dir, skeleton):
     predictions, joints, visible, expected = reference(parity_dir, skeleton)
-    scores = evaluate.pck(predictions, joints, visible, skeleton=skeleton)
+    scores = metrics.pck(predictions, joints, visible, skeleton=skeleton)
     assert list(scores) == list(expected)
     for name, score in scores.items():
         assert score == pytest.approx(expected[name], abs=1e-9), name
@@ -70,7 +70,7 @@ def test_a_joint_is_right_up_to_a_fifth_of_the_torso(person):
     joints, visibility = person
     predictions = joints.copy()
     predictions[:, 5, 0] += [19.9, 20.1, 100.0]
-    scores = evaluate.pck(predictions, joints, visibility, skeleton=PENN_ACTION)
+    scores = metrics.pck(predictions, joints, visibility, skeleton=PENN_ACTION)
     assert scores['Wrist'] == pytest.approx(100 * (1 / 3 + 1) / 2)
     assert scores['Head'] == scores['Ankle'] == 100
     assert scores['mPCK'] == pytest.approx(100 * 37 / 39)
@@ -80,7 +80,7 @@ def test_threshold_can_be_given(person):
     joints, visibility = person
     predictions = joints + [15.0, 0.0]
     at = [
-        evaluate.pck(predictions, joints, visibility, skeleton=PENN_ACTION, threshold=threshold)
+        metrics.pck(predictions, joints, visibility, skeleton=PENN_ACTION, threshold=threshold)
         for threshold in (0.1, 0.2)
     ]
     assert (at[0]['mPCK'], at[1]['mPCK']) == (0, 100)
@@ -91,30 +91,30 @@ def test_invisible_joints_do_not_count(person):
     predictions = joints.copy()
     predictions[:, 5] += 1000
     visibility[:, 5] = 0
-    scores = evaluate.pck(predictions, joints, visibility, skeleton=PENN_ACTION)
+    scores = metrics.pck(predictions, joints, visibility, skeleton=PENN_ACTION)
     assert scores['mPCK'] == scores['Wrist'] == 100
 
 
 def test_group_without_visible_joints_is_nan(person):
     joints, visibility = person
     visibility[:, [5, 6]] = 0
-    scores = evaluate.pck(joints, joints, visibility, skeleton=PENN_ACTION)
+    scores = metrics.pck(joints, joints, visibility, skeleton=PENN_ACTION)
     assert np.isnan(scores['Wrist']) and scores['mPCK'] == 100
 
 
 def test_bbc_pose_is_right_up_to_twelve_of_its_pixels():
     joints = np.zeros((2, 7, 2))
     predictions = joints + np.array([[[11.9, 0.0]], [[0.0, 12.1]]])
-    scores = evaluate.pck(predictions, joints, np.ones((2, 7)), skeleton=BBC_POSE)
+    scores = metrics.pck(predictions, joints, np.ones((2, 7)), skeleton=BBC_POSE)
     assert set(scores.values()) == {50.0}
 
 
 def test_wrong_shape_is_named(person):
     joints, visibility = person
     with pytest.raises(ValueError, match=r'predictions have shape \(2, 13, 2\), expected \(3, 13'):
-        evaluate.pck(joints[:2], joints, visibility, skeleton=PENN_ACTION)
+        metrics.pck(joints[:2], joints, visibility, skeleton=PENN_ACTION)
     with pytest.raises(ValueError, match='human36m'):
-        evaluate.pck(joints, joints, visibility, skeleton=HUMAN36M)
+        metrics.pck(joints, joints, visibility, skeleton=HUMAN36M)
 
 
 def test_prediction_that_is_not_finite_is_named(person):
@@ -122,28 +122,28 @@ def test_prediction_that_is_not_finite_is_named(person):
     predictions = joints.copy()
     predictions[2, 6, 1] = np.nan
     with pytest.raises(ValueError, match='right wrist in frame 2 is not finite'):
-        evaluate.pck(predictions, joints, visibility, skeleton=PENN_ACTION)
+        metrics.pck(predictions, joints, visibility, skeleton=PENN_ACTION)
 
 
 def test_people_are_scored_one_by_one_and_pooled_by_frames(person):
     joints, visibility = person
     people = [joints, joints[:1] + 1000, joints]
     truth, visible = [joints, joints[:1], joints], [visibility, visibility[:1], 0 * visibility]
-    scores = evaluate.people_pck(people, truth, visible, skeleton=PENN_ACTION)
+    scores = metrics.people_pck(people, truth, visible, skeleton=PENN_ACTION)
     np.testing.assert_array_equal(scores, [100, 0, np.nan])
-    pooled = evaluate.pooled_pck(people, truth, visible, skeleton=PENN_ACTION)
+    pooled = metrics.pooled_pck(people, truth, visible, skeleton=PENN_ACTION)
     assert pooled['mPCK'] == 75
 
 
 def test_people_must_be_the_same_everywhere(person):
     joints, visibility = person
     with pytest.raises(ValueError, match='found 2 people in predictions, 1 in joints'):
-        evaluate.people_pck([joints] * 2, [joints], [visibility], skeleton=PENN_ACTION)
+        metrics.people_pck([joints] * 2, [joints], [visibility], skeleton=PENN_ACTION)
 
 
 def test_comparison_counts_people_with_a_score():
     before, after = [50, 60, 70, np.nan, 80], [55, 60, 60, 90, 81]
-    found = evaluate.compare_people(before, after)
+    found = metrics.compare_people(before, after)
     assert (found.people, found.improved, found.hurt, found.unchanged) == (4, 2, 1, 1)
     assert found.mean_gain == pytest.approx(-1.0)
     assert found.interval[0] < -1 < found.interval[1]
@@ -151,7 +151,7 @@ def test_comparison_counts_people_with_a_score():
 
 def test_interval_is_that_of_the_mean():
     gain = np.random.default_rng(0).normal(2.0, 5.0, 400)
-    found = evaluate.compare_people(np.zeros(400), gain)
+    found = metrics.compare_people(np.zeros(400), gain)
     half_width = 1.96 * gain.std(ddof=1) / np.sqrt(400)
     expected = (gain.mean() - half_width, gain.mean() + half_width)
     np.testing.assert_allclose(found.interval, expected, atol=0.05)
@@ -159,14 +159,14 @@ def test_interval_is_that_of_the_mean():
 
 def test_interval_is_reproducible_and_grows_with_confidence():
     before, after = np.zeros(10), np.arange(10.0)
-    wide, again = (evaluate.compare_people(before, after, confidence=0.99) for _ in range(2))
-    narrow = evaluate.compare_people(before, after, confidence=0.5)
+    wide, again = (metrics.compare_people(before, after, confidence=0.99) for _ in range(2))
+    narrow = metrics.compare_people(before, after, confidence=0.5)
     assert wide == again
     assert wide.interval[0] < narrow.interval[0] < narrow.interval[1] < wide.interval[1]
 
 
 def test_comparison_of_different_people_is_refused():
     with pytest.raises(ValueError, match=r'\(2,\) before and \(3,\) after'):
-        evaluate.compare_people([1.0, 2.0], [1.0, 2.0, 3.0])
+        metrics.compare_people([1.0, 2.0], [1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match='none of 2 people'):
-        evaluate.compare_people([np.nan, 2.0], [1.0, np.nan])
+        metrics.compare_people([np.nan, 2.0], [1.0, np.nan])

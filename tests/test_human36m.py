@@ -28,13 +28,18 @@ def sequence(key, frames=3):
     """The labels of one sequence; every fourth joint is hidden."""
     rng = np.random.default_rng(key)
     name = folder_name(key)
-    return [{
-        'image': f'../../data/hm36/images/{name}/{name}_{5 * t + 1:06d}.jpg',
-        'joints_3d': rng.uniform(1, 29, (16, 3)),
-        'joints_3d_vis': np.repeat(np.arange(16) % 4 > 0, 3).reshape(16, 3).astype(np.float64),
-        'center_x': np.float64(rng.uniform(10, 20)), 'center_y': rng.uniform(10, 20),
-        'width': rng.uniform(5, 20), 'height': rng.uniform(5, 20),
-    } for t in range(frames)]
+    return [
+        {
+            'image': f'../../data/hm36/images/{name}/{name}_{5 * t + 1:06d}.jpg',
+            'joints_3d': rng.uniform(1, 29, (16, 3)),
+            'joints_3d_vis': np.repeat(np.arange(16) % 4 > 0, 3).reshape(16, 3).astype(np.float64),
+            'center_x': np.float64(rng.uniform(10, 20)),
+            'center_y': rng.uniform(10, 20),
+            'width': rng.uniform(5, 20),
+            'height': rng.uniform(5, 20),
+        }
+        for t in range(frames)
+    ]
 
 
 def label_path(root, split):
@@ -156,7 +161,7 @@ def test_missing_and_foreign_label_files_are_named(root):
     write_labels(root, 'train', [1, 2])
     expect_error(root, r'sample-1.pkl: expected a dict from \(subject, action, subaction, camera\)')
     label_path(root, 'train').unlink()
-    expect_error(root, "trainfull_all_w128xh128_keypoint_db_sample-1.pkl: no such file, expected")
+    expect_error(root, 'trainfull_all_w128xh128_keypoint_db_sample-1.pkl: no such file, expected')
 
 
 def test_subjects_of_the_other_split_are_refused(root):
@@ -164,14 +169,17 @@ def test_subjects_of_the_other_split_are_refused(root):
     expect_error(root, r'found subjects \[1, 9, 11\], expected \[9, 11\]', 'test')
 
 
-@pytest.mark.parametrize(('change', 'message'), [
-    ({'joints_3d': np.zeros((17, 3))}, r'joints_3d has shape \(17, 3\), expected \(16, 3\)'),
-    ({'joints_3d': np.full((16, 3), np.nan)}, 'joints_3d holds values that are not finite'),
-    ({'joints_3d_vis': np.full((16, 3), 0.5)}, 'joints_3d_vis holds values other than 0 and 1'),
-    ({'width': None}, 'field width is missing'),
-    ({'image': '/elsewhere/1.jpg'}, "field image is '/elsewhere/1.jpg', expected"),
-    ({'image': '../../secret/1.jpg'}, 'field image is .*secret'),
-])
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'joints_3d': np.zeros((17, 3))}, r'joints_3d has shape \(17, 3\), expected \(16, 3\)'),
+        ({'joints_3d': np.full((16, 3), np.nan)}, 'joints_3d holds values that are not finite'),
+        ({'joints_3d_vis': np.full((16, 3), 0.5)}, 'joints_3d_vis holds values other than 0 and 1'),
+        ({'width': None}, 'field width is missing'),
+        ({'image': '/elsewhere/1.jpg'}, "field image is '/elsewhere/1.jpg', expected"),
+        ({'image': '../../secret/1.jpg'}, 'field image is .*secret'),
+    ],
+)
 def test_bad_labels_name_the_file_the_clip_and_the_field(root, change, message):
     labels = {key: sequence(key) for key in TRAIN}
     changed = labels[TRAIN[2]][1] | change

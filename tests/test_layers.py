@@ -9,13 +9,23 @@ import numpy as np
 import pytest
 from jax import lax
 
-from ttp_jax import layers, winograd
+from ttp_jax.networks import layers, winograd
 
 LOWERINGS = [name for name in layers.LOWERINGS if name != 'library']
 # height, width, in, out, kernel, stride
-SHAPES = [(7, 10, 4, 2, 3, 1), (7, 10, 4, 2, 3, 2), (8, 8, 3, 5, 7, 1), (8, 9, 3, 4, 7, 2),
-          (2, 3, 2, 3, 7, 1), (2, 3, 2, 3, 7, 2), (8, 7, 5, 3, 1, 1), (8, 7, 5, 3, 1, 2),
-          (1, 1, 4, 4, 3, 1), (7, 8, 2, 3, 5, 3), (7, 8, 2, 3, 1, 3)]
+SHAPES = [
+    (7, 10, 4, 2, 3, 1),
+    (7, 10, 4, 2, 3, 2),
+    (8, 8, 3, 5, 7, 1),
+    (8, 9, 3, 4, 7, 2),
+    (2, 3, 2, 3, 7, 1),
+    (2, 3, 2, 3, 7, 2),
+    (8, 7, 5, 3, 1, 1),
+    (8, 7, 5, 3, 1, 2),
+    (1, 1, 4, 4, 3, 1),
+    (7, 8, 2, 3, 5, 3),
+    (7, 8, 2, 3, 1, 3),
+]
 PEOPLE, IMAGES = 3, 2
 
 
@@ -30,8 +40,10 @@ def output_and_gradients(function, *arguments):
 
 def assert_close(actual, expected, relative=1e-5):
     """Relative to the largest value: sums that cancel are only as exact as their terms."""
+
     def compare(a, b):
         np.testing.assert_allclose(a, b, rtol=0, atol=relative * max(float(np.abs(b).max()), 1e-6))
+
     chex.assert_trees_all_equal_shapes_and_dtypes(actual, expected)
     jax.tree.map(compare, actual, expected)
 
@@ -42,23 +54,28 @@ def strided(lowering, stride):
 
 @pytest.mark.parametrize('lowering', LOWERINGS)
 @pytest.mark.parametrize('height, width, channels, features, k, stride', SHAPES)
-def test_convolution_and_gradients_agree_with_the_library(lowering, height, width, channels,
-                                                          features, k, stride):
+def test_convolution_and_gradients_agree_with_the_library(
+    lowering, height, width, channels, features, k, stride
+):
     x, kernel = normal(0, IMAGES, height, width, channels), normal(1, k, k, channels, features)
     expected = output_and_gradients(strided('library', stride), x, kernel)
     actual = jax.jit(functools.partial(output_and_gradients, strided(lowering, stride)))(x, kernel)
     assert_close(actual, expected)
 
 
-@pytest.mark.parametrize('window, padding', [(2, ((0, 0), (0, 0))), (3, ((1, 1), (1, 1))),
-                                             (3, ((0, 0), (0, 1))), (3, ((0, 1), (0, 0)))])
+@pytest.mark.parametrize(
+    'window, padding',
+    [(2, ((0, 0), (0, 0))), (3, ((1, 1), (1, 1))), (3, ((0, 0), (0, 1))), (3, ((0, 1), (0, 0)))],
+)
 @pytest.mark.parametrize('height, width', [(8, 12), (7, 9), (6, 5), (3, 4)])
 def test_max_pool_and_its_gradient_agree_with_the_library(height, width, window, padding):
     x = normal(0, IMAGES, height, width, 3)
 
     def library(x):
-        return lax.reduce_window(x, -jnp.inf, lax.max, (1, window, window, 1), (1, 2, 2, 1),
-                                 ((0, 0), *padding, (0, 0)))
+        return lax.reduce_window(
+            x, -jnp.inf, lax.max, (1, window, window, 1), (1, 2, 2, 1), ((0, 0), *padding, (0, 0))
+        )
+
     expected = output_and_gradients(library, x)
     assert_close(output_and_gradients(lambda x: layers.max_pool(x, window, padding), x), expected)
 
@@ -90,13 +107,16 @@ def test_wide_layers_agree_with_the_library(tile):
         assert_close(jax.tree.map(lambda leaf: leaf[person], everyone), expected)
 
 
-@pytest.mark.parametrize('function, k', [(layers.convolve_transpose, 4),
-                                         (layers.convolve_upsampled, 3)])
+@pytest.mark.parametrize(
+    'function, k', [(layers.convolve_transpose, 4), (layers.convolve_upsampled, 3)]
+)
 def test_wide_layers_that_double_agree_with_the_library(function, k):
     x, kernel = normal(0, IMAGES, 12, 13, 32), normal(1, k, k, 32, 32)
     assert layers._tile(x, 4 * 32) == 4
-    expected, actual = (output_and_gradients(functools.partial(function, lowering=lowering), x, kernel)
-                        for lowering in ('library', 'blocked'))
+    expected, actual = (
+        output_and_gradients(functools.partial(function, lowering=lowering), x, kernel)
+        for lowering in ('library', 'blocked')
+    )
     assert_close(actual, expected)
 
 
@@ -109,11 +129,16 @@ def test_few_images_at_a_time_agree_with_the_library(monkeypatch, stride, dtype,
     assert layers._images_at_once(x[0], kernel[0]) == 1
 
     def everyone(lowering):
-        function = jax.vmap(lambda x, kernel: layers.convolve(x, kernel, stride=stride, lowering=lowering))
+        function = jax.vmap(
+            lambda x, kernel: layers.convolve(x, kernel, stride=stride, lowering=lowering)
+        )
         output, pullback = jax.vjp(function, x, kernel)
         return output, *pullback(normal(9, *output.shape).astype(dtype))
-    expected, actual = (jax.tree.map(lambda leaf: leaf.astype(jnp.float32), everyone(lowering))
-                        for lowering in ('library', 'blocked'))
+
+    expected, actual = (
+        jax.tree.map(lambda leaf: leaf.astype(jnp.float32), everyone(lowering))
+        for lowering in ('library', 'blocked')
+    )
     assert_close(actual, expected, relative)
 
 
@@ -163,6 +188,7 @@ def test_shared_kernel_takes_the_sum_of_everyones_gradient():
 
 def personalize(lowering, kernels, x, *, remat=False):
     """Three gradient steps on a stack of all the layers: the shape of the inner loop."""
+
     def loss(kernels, x):
         h = jnp.tanh(layers.convolve(x, kernels['down'], stride=2, lowering=lowering))
         h = jnp.tanh(layers.convolve(h, kernels['same'], lowering=lowering))
@@ -180,8 +206,9 @@ def personalize(lowering, kernels, x, *, remat=False):
 @pytest.mark.parametrize('remat', [False, True])
 def test_inner_loop_is_the_same_under_vmap_scan_and_remat(lowering, remat):
     shapes = {'down': (7, 7, 3, 4), 'same': (3, 3, 4, 5), 'up': (4, 4, 5, 3), 'point': (1, 1, 3, 2)}
-    kernels = {name: 0.3 * normal(i, PEOPLE, *shape)
-               for i, (name, shape) in enumerate(shapes.items())}
+    kernels = {
+        name: 0.3 * normal(i, PEOPLE, *shape) for i, (name, shape) in enumerate(shapes.items())
+    }
     x = normal(7, PEOPLE, IMAGES, 8, 8, 3)
     expected = jax.vmap(functools.partial(personalize, 'library'))(kernels, x)
     actual = jax.jit(jax.vmap(functools.partial(personalize, lowering, remat=remat)))(kernels, x)
@@ -219,8 +246,14 @@ def test_unknown_lowering_names_the_known_ones(function):
         function(normal(0, 1, 4, 4, 2), normal(1, 3, 3, 2, 2), lowering='winograde')
 
 
-@pytest.mark.parametrize('layer', [layers.Conv(4, kernel=4), layers.ConvTranspose(4, kernel=3),
-                                   layers.ConvTranspose(4, stride=1)])
+@pytest.mark.parametrize(
+    'layer',
+    [
+        layers.Conv(4, kernel=4),
+        layers.ConvTranspose(4, kernel=3),
+        layers.ConvTranspose(4, stride=1),
+    ],
+)
 def test_layers_refuse_sizes_they_do_not_pad_for(layer):
     with pytest.raises(ValueError, match='expected'):
         layer.init(jax.random.key(0), normal(0, 1, 4, 4, 2))
@@ -250,11 +283,14 @@ def test_conv_starts_as_pytorchs_does_with_a_zero_bias_that_is_added():
 @pytest.mark.parametrize('make', [layers.Conv, layers.ConvTranspose])
 def test_bfloat16_compute_keeps_float32_parameters(make, lowering):
     x = normal(0, IMAGES, 6, 6, 32)
-    layer = make(8, use_bias=True, lowering=lowering, dtype=jnp.bfloat16,
-                 kernel_init=layers.default_init)
+    layer = make(
+        8, use_bias=True, lowering=lowering, dtype=jnp.bfloat16, kernel_init=layers.default_init
+    )
     variables = layer.init(jax.random.key(0), x)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype('float32')}
-    gradient = jax.grad(lambda v: jnp.square(layer.apply(v, x).astype(jnp.float32)).sum())(variables)
+    gradient = jax.grad(lambda v: jnp.square(layer.apply(v, x).astype(jnp.float32)).sum())(
+        variables
+    )
     assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {np.dtype('float32')}
     y = layer.apply(variables, x)
     assert y.dtype == jnp.bfloat16
@@ -307,11 +343,13 @@ def test_batch_norm_over_an_axis_is_batch_norm_of_the_whole_batch():
     def in_shards(x):
         def one(shard):
             return sharded.apply(variables, shard, mutable=['batch_stats'])
+
         y, updated = jax.vmap(one, axis_name='devices')(x.reshape(4, 2, *x.shape[1:]))
         return y, jax.tree.map(lambda leaf: leaf[0], updated)
 
-    expected, actual = (jax.grad(functools.partial(loss, apply), has_aux=True)(x)
-                        for apply in (whole, in_shards))
+    expected, actual = (
+        jax.grad(functools.partial(loss, apply), has_aux=True)(x) for apply in (whole, in_shards)
+    )
     assert_close(actual, expected)
 
 
@@ -343,8 +381,9 @@ def test_batch_norm_reduces_bfloat16_in_float32():
     values = np.asarray(x, np.float64)
     assert y.dtype == jnp.bfloat16 and updated['batch_stats']['mean'].dtype == jnp.float32
     np.testing.assert_allclose(updated['batch_stats']['mean'], values.mean((0, 1, 2)), rtol=1e-5)
-    np.testing.assert_allclose(updated['batch_stats']['var'], values.var((0, 1, 2), ddof=1),
-                               rtol=1e-3)
+    np.testing.assert_allclose(
+        updated['batch_stats']['var'], values.var((0, 1, 2), ddof=1), rtol=1e-3
+    )
 
 
 def test_batch_norm_must_be_told_its_mode_once():

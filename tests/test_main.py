@@ -1,4 +1,5 @@
 """The program as a user meets it: a whole run at toy size, a resume, and one line per mistake."""
+
 import json
 import os
 import pathlib
@@ -11,14 +12,18 @@ import jax
 import numpy as np
 import pytest
 import scipy.io
-
-from configs import joint, personalize
 from conftest import TINY
 from test_convert import filled
-from ttp_jax import convert, main, perceptual, predictions, torch_files
-from ttp_jax import personalize as personalize_loop
-from ttp_jax.data import skeletons, synthetic
-from ttp_jax.model import PoseModel
+
+from configs import joint, personalize
+from ttp_jax import convert
+from ttp_jax.data import skeletons
+from ttp_jax.data.drawn import synthetic
+from ttp_jax.files import predictions, torch_files
+from ttp_jax.networks import perceptual
+from ttp_jax.networks.model import PoseModel
+from ttp_jax.personalize import many_people
+from ttp_jax.run import build, job, resume
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -27,7 +32,10 @@ def tiny_config(variant='drawn'):
     config = joint.get_config(variant)
     with config.unlocked():
         config.model = {k: v for k, v in TINY.items() if k != 'joints'} | {
-            'variant': 'transformer', 'deconvolutions': 3, 'sigma': 2.0}
+            'variant': 'transformer',
+            'deconvolutions': 3,
+            'sigma': 2.0,
+        }
     config.crop.size = 32
     config.data.update({'train_people': 3, 'test_people': 3, 'frames': 4, 'size': 48})
     config.train.update({'steps': 2, 'batch': 4, 'log_every': 1})
@@ -42,14 +50,16 @@ def tiny_config(variant='drawn'):
 def finished(tmp_path_factory):
     """(workdir, report) of a whole run."""
     workdir = tmp_path_factory.mktemp('run')
-    return workdir, main.execute(tiny_config(), workdir)
+    return workdir, job.execute(tiny_config(), workdir)
 
 
 def test_a_run_leaves_everything_it_promises(finished):
     workdir, _ = finished
     report = json.loads((workdir / 'report.json').read_text())
     assert set(report['mpck']) == {'before', 'online', 'offline'}
-    assert [set(person) >= {'id', 'before', 'online', 'offline'} for person in report['people']] == [True] * 3
+    assert [
+        set(person) >= {'id', 'before', 'online', 'offline'} for person in report['people']
+    ] == [True] * 3
     assert set(report['seconds']) >= {'data', 'train', 'before', 'online', 'offline'}
     assert report['seed'] == 0 and 'git' in report and set(report['joints']) == set(report['mpck'])
     assert json.loads((workdir / 'config.json').read_text())['train']['steps'] == 2
@@ -69,14 +79,14 @@ def test_a_run_leaves_everything_it_promises(finished):
 
 def test_the_same_config_and_seed_give_the_same_numbers(finished, tmp_path):
     _, report = finished
-    again = main.execute(tiny_config(), tmp_path)
+    again = job.execute(tiny_config(), tmp_path)
     assert again['mpck'] == report['mpck'] and again['people'] == report['people']
 
 
 def test_a_finished_workdir_is_taken_up_where_it_stopped(finished, tmp_path):
     workdir, report = finished
     shutil.copytree(workdir, tmp_path / 'copy')
-    again = main.execute(tiny_config(), tmp_path / 'copy')
+    again = job.execute(tiny_config(), tmp_path / 'copy')
     assert again['mpck'] == report['mpck']
     assert len((tmp_path / 'copy' / 'metrics.jsonl').read_text().splitlines()) == 2
 
@@ -86,11 +96,17 @@ def test_only_people_without_predictions_are_adapted_after_a_stop(finished, tmp_
     shutil.copytree(workdir, tmp_path / 'copy')
     folder = tmp_path / 'copy' / 'predictions' / 'online'
     (folder / 'test-00001.npz').unlink()
-    adapt, adapted = personalize_loop.personalize_people, []
-    monkeypatch.setattr(personalize_loop, 'personalize_people', lambda people, **how: (
-        adapted.append([clip.id for clip in people]) or adapt(people, **how)))
-    again = main.execute(tiny_config(), tmp_path / 'copy')
-    assert adapted == [['test-00000', 'test-00001'], ['test-00000']]  # the first is drawn with its weights
+    adapt, adapted = many_people.personalize_people, []
+    monkeypatch.setattr(
+        many_people,
+        'personalize_people',
+        lambda people, **how: adapted.append([clip.id for clip in people]) or adapt(people, **how),
+    )
+    again = job.execute(tiny_config(), tmp_path / 'copy')
+    assert adapted == [
+        ['test-00000', 'test-00001'],
+        ['test-00000'],
+    ]  # the first is drawn with its weights
     assert again['people'] == report['people']
     assert again['made'] == {'online': 8, 'offline': 4}
     assert {path.suffix for path in folder.iterdir()} == {'.npz'}
@@ -101,16 +117,17 @@ def test_what_was_adapted_before_an_error_is_kept(finished, tmp_path, monkeypatc
     shutil.copytree(workdir, tmp_path / 'copy')
     folder = tmp_path / 'copy' / 'predictions' / 'offline'
     shutil.rmtree(folder)
-    adapt = personalize_loop.personalize_people
+    adapt = many_people.personalize_people
 
     def breaks(people, **how):
         for count, result in enumerate(adapt(people, **how)):
             if count == 2:
                 raise MemoryError
             yield result
-    monkeypatch.setattr(personalize_loop, 'personalize_people', breaks)
+
+    monkeypatch.setattr(many_people, 'personalize_people', breaks)
     with pytest.raises(MemoryError):
-        main.execute(tiny_config(), tmp_path / 'copy')
+        job.execute(tiny_config(), tmp_path / 'copy')
     assert len(list(folder.glob('*.npz'))) == 2
 
 
@@ -118,15 +135,21 @@ def test_a_file_of_predictions_is_whole_or_not_there(tmp_path):
     class Breaks:
         def __array__(self, *_, **__):
             raise MemoryError
+
     clip = synthetic.drawn_clips(seed=0, split='test', people=1, frames=4, size=48)[0]
-    adapted = personalize_loop.Adapted(clip.joints, clip.visibility, Breaks())
+    adapted = many_people.Adapted(clip.joints, clip.visibility, Breaks())
     with pytest.raises(MemoryError):
         predictions.save(tmp_path, clip, adapted, names=skeletons.PENN_ACTION.joints)
     assert not list(tmp_path.iterdir()) and not predictions.load(tmp_path, [clip])
 
 
-@pytest.mark.parametrize('content, message', [
-    (b'nothing', 'not a file of predictions'), (None, r'joints have shape \(4, 13, 2\), expected')])
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (b'nothing', 'not a file of predictions'),
+        (None, r'joints have shape \(4, 13, 2\), expected'),
+    ],
+)
 def test_predictions_of_something_else_are_refused(finished, tmp_path, content, message):
     folder = finished[0] / 'predictions' / 'online'
     clip = synthetic.drawn_clips(seed=0, split='test', people=1, frames=6, size=48)[0]
@@ -140,15 +163,15 @@ def test_another_config_in_the_same_workdir_is_refused(finished):
     config = tiny_config()
     config.train.learning_rate = 0.5
     with pytest.raises(ValueError, match=r'config.train.learning_rate is 0.001 there and 0.5 now'):
-        main.execute(config, finished[0])
+        job.execute(config, finished[0])
 
 
 def test_frames_may_be_read_while_they_are_used(finished, tmp_path):
     workdir, report = finished
     config = tiny_config()
     config.data.resident_gib = 0.0
-    main.check_workdir(workdir, config)  # it may even be resumed so
-    streamed = main.execute(config, tmp_path)
+    resume.check_workdir(workdir, config)  # it may even be resumed so
+    streamed = job.execute(config, tmp_path)
     assert streamed['mpck'] == report['mpck'] and streamed['people'] == report['people']
 
 
@@ -156,31 +179,34 @@ def test_a_trained_model_can_be_personalized_without_training(finished, tmp_path
     workdir, report = finished
     config = tiny_config()
     config.checkpoint, config.train.steps = str(workdir), 0
-    assert main.execute(config, tmp_path)['mpck'] == report['mpck']
+    assert job.execute(config, tmp_path)['mpck'] == report['mpck']
 
 
 def test_people_share_the_devices_there_are(finished):
     config = tiny_config()
-    run = main.Run(config, finished[0])
+    run = build.Run(config, finished[0])
     devices = jax.local_devices()
     for wanted, count in ((0, 3), (1, 1), (2, 2), (9, 3)):  # three people, four devices
         config.personalize.people_per_chunk = wanted
-        assert main.people_together(run) == (count, devices[:count])
+        assert build.people_together(run) == (count, devices[:count])
 
 
 def test_a_checkpoint_of_another_shape_is_refused_before_training(finished, tmp_path):
     config = tiny_config()
     config.checkpoint, config.model.features = str(finished[0]), 16
-    with pytest.raises(ValueError, match=r'checkpoint .*: .* set --config.model.features=8 '
-                                         r'\(found 16\)$'):
-        main.execute(config, tmp_path)
+    with pytest.raises(
+        ValueError,
+        match=r'checkpoint .*: .* set --config.model.features=8 '
+        r'\(found 16\)$',
+    ):
+        job.execute(config, tmp_path)
     shutil.copytree(finished[0] / 'checkpoints', tmp_path / 'checkpoints_alone')
     config.checkpoint = str(tmp_path / 'checkpoints_alone')
     with pytest.raises(ValueError, match=r'checkpoint .*: .* has shape .*this model expects'):
-        main.execute(config, tmp_path)
+        job.execute(config, tmp_path)
     config.checkpoint = str(tmp_path / 'nowhere')
     with pytest.raises(ValueError, match='nowhere: no checkpoint there'):
-        main.execute(config, tmp_path)
+        job.execute(config, tmp_path)
 
 
 def penn_folder(root, *, train_frames=4, test_frames=4):
@@ -190,12 +216,23 @@ def penn_folder(root, *, train_frames=4, test_frames=4):
     for video, (split, frames) in enumerate([(1, train_frames), (-1, test_frames)], start=1):
         (root / 'frames' / f'{video:04d}').mkdir(parents=True)
         for t in range(frames):
-            cv2.imwrite(str(root / 'frames' / f'{video:04d}' / f'{t + 1:06d}.jpg'),
-                        rng.integers(0, 255, (50, 60, 3), dtype=np.uint8))
-        scipy.io.savemat(root / 'labels' / f'{video:04d}.mat', {
-            'x': rng.uniform(5, 55, (frames, 13)), 'y': rng.uniform(5, 45, (frames, 13)),
-            'visibility': np.ones((frames, 13)), 'bbox': np.tile([4.0, 4, 56, 46], (frames, 1)),
-            'train': split, 'nframes': frames, 'action': 'noise', 'dimensions': [50, 60, frames]})
+            cv2.imwrite(
+                str(root / 'frames' / f'{video:04d}' / f'{t + 1:06d}.jpg'),
+                rng.integers(0, 255, (50, 60, 3), dtype=np.uint8),
+            )
+        scipy.io.savemat(
+            root / 'labels' / f'{video:04d}.mat',
+            {
+                'x': rng.uniform(5, 55, (frames, 13)),
+                'y': rng.uniform(5, 45, (frames, 13)),
+                'visibility': np.ones((frames, 13)),
+                'bbox': np.tile([4.0, 4, 56, 46], (frames, 1)),
+                'train': split,
+                'nframes': frames,
+                'action': 'noise',
+                'dimensions': [50, 60, frames],
+            },
+        )
     return root
 
 
@@ -207,21 +244,24 @@ def penn_config(root):
 
 def test_a_folder_of_clips_runs_like_drawn_people(tmp_path):
     root = penn_folder(tmp_path / 'data')
-    report = main.execute(penn_config(root), tmp_path / 'run')
+    report = job.execute(penn_config(root), tmp_path / 'run')
     assert [person['id'] for person in report['people']] == ['0002']
 
 
-@pytest.mark.parametrize('break_it, message', [
-    (lambda root: shutil.rmtree(root / 'frames'), r'frames'),
-    (lambda root: (root / 'frames/0001/000003.jpg').unlink(), r'0001.*000003\.jpg'),
-    (lambda root: (root / 'frames/0002/000002.jpg').write_text('hello'), r'0002.*000002\.jpg'),
-])
+@pytest.mark.parametrize(
+    'break_it, message',
+    [
+        (lambda root: shutil.rmtree(root / 'frames'), r'frames'),
+        (lambda root: (root / 'frames/0001/000003.jpg').unlink(), r'0001.*000003\.jpg'),
+        (lambda root: (root / 'frames/0002/000002.jpg').write_text('hello'), r'0002.*000002\.jpg'),
+    ],
+)
 def test_bad_folders_are_named_before_training(tmp_path, monkeypatch, break_it, message):
     root = penn_folder(tmp_path / 'data')
     break_it(root)
-    monkeypatch.setattr(main, 'train_phase', lambda run: pytest.fail('training began'))
+    monkeypatch.setattr(job, 'train_phase', lambda run: pytest.fail('training began'))
     with pytest.raises(ValueError, match=message):
-        main.execute(penn_config(root), tmp_path / 'run')
+        job.execute(penn_config(root), tmp_path / 'run')
 
 
 @pytest.mark.parametrize('gib', [8.0, 0.0])
@@ -230,19 +270,20 @@ def test_a_clip_of_one_frame_is_named(tmp_path, gib):
     config = penn_config(root)
     config.data.resident_gib = gib
     with pytest.raises(ValueError, match='0002'):
-        main.execute(config, tmp_path / 'run')
+        job.execute(config, tmp_path / 'run')
 
 
 @pytest.mark.parametrize('video', ['0001', '0002'])
-def test_first_frames_are_decoded_before_training_even_if_memory_is_short(tmp_path, monkeypatch,
-                                                                          video):
+def test_first_frames_are_decoded_before_training_even_if_memory_is_short(
+    tmp_path, monkeypatch, video
+):
     root = penn_folder(tmp_path / 'data')
     (root / 'frames' / video / '000001.jpg').write_bytes(b'\xff\xd8\xff')
-    monkeypatch.setattr(main, 'train_phase', lambda run: pytest.fail('training began'))
+    monkeypatch.setattr(job, 'train_phase', lambda run: pytest.fail('training began'))
     config = penn_config(root)
     config.data.resident_gib = 0.0
     with pytest.raises(ValueError, match=f'{video}.*000001.jpg: cannot be read as an image'):
-        main.execute(config, tmp_path / 'run')
+        job.execute(config, tmp_path / 'run')
 
 
 def not_weights(path):
@@ -250,51 +291,69 @@ def not_weights(path):
     return str(path)
 
 
-@pytest.mark.parametrize('change, message', [
-    (lambda c, _: c.perceptual.update(kind='vgg16'), 'config.perceptual.weights'),
-    (lambda c, _: c.model.update(depth=19), 'no ResNet of depth 19'),
-    (lambda c, _: c.model.update(variant='nobody'), "no variant 'nobody'"),
-    (lambda c, _: c.crop.update(size=40), 'crops of 40 pixels'),
-    (lambda c, _: c.personalize.update(schedules=('later',)), "no schedule 'later'"),
-    (lambda c, _: c.personalize.update(frozen=('nothing/.*',)), "'nothing/.*' matches no"),
-    (lambda c, _: c.model.update(variant='baseline'), "schedules is .*set --config.*='\\(\\)'"),
-    (lambda c, _: c.personalize.update(dtype='float8'), "config.personalize.dtype is 'float8', expected"),
-    (lambda c, _: c.train.update(lowering='magic'),
-     "config.train.lowering is 'magic', expected one of 'auto'"),
-    (lambda c, path: c.train.update(encoder_weights=not_weights(path)), 'file: a foreign file'),
-    (lambda c, path: (c.train.update(encoder_weights=str(path)), c.update(checkpoint='run')),
-     'both set'),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda c, _: c.perceptual.update(kind='vgg16'), 'config.perceptual.weights'),
+        (lambda c, _: c.model.update(depth=19), 'no ResNet of depth 19'),
+        (lambda c, _: c.model.update(variant='nobody'), "no variant 'nobody'"),
+        (lambda c, _: c.crop.update(size=40), 'crops of 40 pixels'),
+        (lambda c, _: c.personalize.update(schedules=('later',)), "no schedule 'later'"),
+        (lambda c, _: c.personalize.update(frozen=('nothing/.*',)), "'nothing/.*' matches no"),
+        (lambda c, _: c.model.update(variant='baseline'), "schedules is .*set --config.*='\\(\\)'"),
+        (
+            lambda c, _: c.personalize.update(dtype='float8'),
+            "config.personalize.dtype is 'float8', expected",
+        ),
+        (
+            lambda c, _: c.train.update(lowering='magic'),
+            "config.train.lowering is 'magic', expected one of 'auto'",
+        ),
+        (lambda c, path: c.train.update(encoder_weights=not_weights(path)), 'file: a foreign file'),
+        (
+            lambda c, path: (c.train.update(encoder_weights=str(path)), c.update(checkpoint='run')),
+            'both set',
+        ),
+    ],
+)
 def test_what_needs_no_data_is_checked_before_it_is_drawn(tmp_path, monkeypatch, change, message):
-    monkeypatch.setattr(main.sets, 'load', lambda *_, **__: pytest.fail('data was loaded'))
+    monkeypatch.setattr(build.sets, 'load', lambda *_, **__: pytest.fail('data was loaded'))
     config = tiny_config()
     change(config, tmp_path / 'file')
     with pytest.raises(ValueError, match=message) as error:
-        main.Run(config, tmp_path)
+        build.Run(config, tmp_path)
     assert '\n' not in str(error.value)
 
 
 def test_training_starts_from_an_encoder_of_torchvision(tmp_path):
     sizes = {name: TINY[name] for name in ('depth', 'width', 'features')}
-    resnet = {part: {'encoder': {'resnet': tree['encoder']['resnet']}}
-              for part, tree in filled(PoseModel(variant='baseline', **sizes)).items()}
+    resnet = {
+        part: {'encoder': {'resnet': tree['encoder']['resnet']}}
+        for part, tree in filled(PoseModel(variant='baseline', **sizes)).items()
+    }
     torch_files.write(tmp_path / 'resnet.pth', convert.to_release(resnet))
     config = tiny_config()
-    plain = main.Run(config, tmp_path / 'plain').state
+    plain = build.Run(config, tmp_path / 'plain').state
     config.train.encoder_weights = str(tmp_path / 'resnet.pth')
-    state = main.Run(config, tmp_path / 'run').state
-    np.testing.assert_array_equal(state.params['encoder']['resnet']['conv1']['kernel'],
-                                  resnet['params']['encoder']['resnet']['conv1']['kernel'])
+    state = build.Run(config, tmp_path / 'run').state
+    np.testing.assert_array_equal(
+        state.params['encoder']['resnet']['conv1']['kernel'],
+        resnet['params']['encoder']['resnet']['conv1']['kernel'],
+    )
     for part in ('params', 'batch_stats'):
         found, fresh = getattr(state, part), getattr(plain, part)
-        jax.tree.map(np.testing.assert_array_equal, found['encoder']['resnet'],
-                     resnet[part]['encoder']['resnet'])
+        jax.tree.map(
+            np.testing.assert_array_equal,
+            found['encoder']['resnet'],
+            resnet[part]['encoder']['resnet'],
+        )
         for tree in (found, fresh):
             del tree['encoder']['resnet']
         jax.tree.map(np.testing.assert_array_equal, found, fresh)
 
 
 # --- checkpoints of the release --------------------------------------------------------------
+
 
 @pytest.fixture(scope='module')
 def converted(tmp_path_factory):
@@ -320,15 +379,16 @@ def personalize_config(converted):
 
 def five_terms(kind, **_):
     """A stand-in for VGG-16: as many terms, and its means."""
-    return perceptual.Perceptual(lambda weights, images, _: [images] * 5, {}, 5,
-                                 perceptual.VGG16_MEANS)
+    return perceptual.Perceptual(
+        lambda weights, images, _: [images] * 5, {}, 5, perceptual.VGG16_MEANS
+    )
 
 
 def test_a_converted_checkpoint_is_personalized(converted, tmp_path, monkeypatch):
-    monkeypatch.setattr(main.perceptual, 'load', five_terms)
-    report = main.execute(personalize_config(converted), tmp_path / 'run')
+    monkeypatch.setattr(build.perceptual, 'load', five_terms)
+    report = job.execute(personalize_config(converted), tmp_path / 'run')
     assert set(report['mpck']) == {'before', 'online'} and len(report['people']) == 2
-    state = main.Run(personalize_config(converted), tmp_path / 'another').state
+    state = build.Run(personalize_config(converted), tmp_path / 'another').state
     np.testing.assert_allclose(state.loss_means, perceptual.VGG16_MEANS)
     assert float(state.params['self_supervised_head']['bias'][0]) > 0.1
 
@@ -336,38 +396,57 @@ def test_a_converted_checkpoint_is_personalized(converted, tmp_path, monkeypatch
 def test_loss_means_of_another_perceptual_network_start_anew(converted, tmp_path):
     config = personalize_config(converted)
     config.perceptual.kind = 'random'
-    np.testing.assert_array_equal(main.Run(config, tmp_path).state.loss_means, np.zeros(4))
+    np.testing.assert_array_equal(build.Run(config, tmp_path).state.loss_means, np.zeros(4))
 
 
-@pytest.mark.parametrize('change, message', [
-    (lambda c: (c.model.update(depth=50), c.crop.update(bgr=False)),
-     r'set --config.crop.bgr=True --config.model.depth=10 \(found False, 50\)$'),
-    (lambda c: c.data.update(name='human36m', root='.'),
-     'has 13 joints, config.data.name=human36m has 16; set it to drawn or penn_action$'),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (
+            lambda c: (c.model.update(depth=50), c.crop.update(bgr=False)),
+            r'set --config.crop.bgr=True --config.model.depth=10 \(found False, 50\)$',
+        ),
+        (
+            lambda c: c.data.update(name='human36m', root='.'),
+            'has 13 joints, config.data.name=human36m has 16; set it to drawn or penn_action$',
+        ),
+    ],
+)
 def test_a_checkpoint_says_which_config_it_needs(converted, tmp_path, monkeypatch, change, message):
-    monkeypatch.setattr(main.perceptual, 'load', five_terms)
-    monkeypatch.setattr(main.sets, 'load', lambda *_, **__: pytest.fail('data was loaded'))
+    monkeypatch.setattr(build.perceptual, 'load', five_terms)
+    monkeypatch.setattr(build.sets, 'load', lambda *_, **__: pytest.fail('data was loaded'))
     config = personalize_config(converted)
     change(config)
     with pytest.raises(ValueError, match=f'^checkpoint .*joint: .*{message}'):
-        main.Run(config, tmp_path)
+        build.Run(config, tmp_path)
 
 
-@pytest.mark.parametrize('arguments, expected', [
-    (['--config=configs/joint.py', '--config.train.stepps=3'], ['stepps', 'steps']),
-    (['--config=configs/joint.py:nobody'], ['nobody', 'drawn_large']),
-    (['--config=configs/joint.py:penn_action', '--config.data.root=/no/such/place'],
-     ['/no/such/place']),
-    (['--config=configs/joint.py:penn_action'], ['config.data.root']),
-    (['--config=configs/joint.py', '--config.perceptual.kind=vgg16'], ['perceptual.weights']),
-    (['--config=configs/joint.py', '--config.model.depth=19'], ['19', '18']),
-    (['--config=configs/joint.py', '--config.personalize.schedules=("later",)'], ['later', 'online']),
-])
+@pytest.mark.parametrize(
+    'arguments, expected',
+    [
+        (['--config=configs/joint.py', '--config.train.stepps=3'], ['stepps', 'steps']),
+        (['--config=configs/joint.py:nobody'], ['nobody', 'drawn_large']),
+        (
+            ['--config=configs/joint.py:penn_action', '--config.data.root=/no/such/place'],
+            ['/no/such/place'],
+        ),
+        (['--config=configs/joint.py:penn_action'], ['config.data.root']),
+        (['--config=configs/joint.py', '--config.perceptual.kind=vgg16'], ['perceptual.weights']),
+        (['--config=configs/joint.py', '--config.model.depth=19'], ['19', '18']),
+        (
+            ['--config=configs/joint.py', '--config.personalize.schedules=("later",)'],
+            ['later', 'online'],
+        ),
+    ],
+)
 def test_mistakes_get_one_line(tmp_path, arguments, expected):
     done = subprocess.run(
         [sys.executable, '-m', 'ttp_jax.main', f'--workdir={tmp_path}', *arguments],
-        cwd=ROOT, capture_output=True, text=True, env=os.environ | {'JAX_PLATFORMS': 'cpu'})
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+    )
     assert done.returncode != 0
     last = done.stderr.strip().splitlines()[-1]
     assert 'Traceback' not in done.stderr, done.stderr

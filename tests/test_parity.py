@@ -7,6 +7,7 @@ differs from itself by up to 0.4 % in a gradient's norm, and after five steps by
 largest magnitude in its heatmaps, depending on the seed. So gradients are held to 0.1 % as a whole
 and to 1 % one by one, and the heatmaps' way over five steps to a fifth of itself.
 """
+
 import functools
 import json
 import runpy
@@ -18,10 +19,12 @@ import numpy as np
 import optax
 import pytest
 
-from ttp_jax import convert, losses, model, partition, perceptual, personalize, train
-
+from ttp_jax import convert, losses, train
+from ttp_jax.networks import model, perceptual
+from ttp_jax.personalize import inner_loop, partition
 
 # --- the reference ---------------------------------------------------------------------------
+
 
 class Reference:
     """A folder of reference outputs, and the weights and inputs they were made from."""
@@ -92,6 +95,7 @@ def assert_norms(found, probes, *, share):
 
 # --- forward ---------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize('depth', [18, 50])
 def test_forward(reference, depth):
     network, variables = reference.network(depth)
@@ -117,11 +121,13 @@ def run(reference, vgg16):
     trainable, frozen = partition.split(variables['params'], frozen=partition.FROZEN['transformer'])
     batch_stats, tx = variables['batch_stats'], optax.adam(1e-5)
     objective = functools.partial(
-        personalize.self_supervised_loss, model=network,
-        perceptual=vgg16._replace(lowering='blocked'))
-    step = jax.jit(functools.partial(personalize.adapt_step, tx=tx, objective=objective))
+        inner_loop.self_supervised_loss,
+        model=network,
+        perceptual=vgg16._replace(lowering='blocked'),
+    )
+    step = jax.jit(functools.partial(inner_loop.adapt_step, tx=tx, objective=objective))
     target, source = reference.pairs('step_image', 4)
-    state = personalize.fresh_state(trainable, jnp.asarray(vgg16.means), tx=tx)
+    state = inner_loop.fresh_state(trainable, jnp.asarray(vgg16.means), tx=tx)
     run = types.SimpleNamespace(losses=[], loss_means=[], gradients=None)
     for _ in range(STEPS):
         state, loss = step(state, frozen, batch_stats, target, source, jax.random.key(0))
@@ -154,8 +160,9 @@ def test_perceptual_terms(reference, vgg16, personalization):
         _, rebuilt = network.apply(variables, target, source)
         return losses.reconstruction_terms(rebuilt.image, target, perceptual=vgg16)
 
-    np.testing.assert_allclose(jax.jit(terms)(variables, target, source),
-                               personalization['raw_mse_terms_step1'], rtol=1e-3)
+    np.testing.assert_allclose(
+        jax.jit(terms)(variables, target, source), personalization['raw_mse_terms_step1'], rtol=1e-3
+    )
 
 
 def test_personalization_losses(run, personalization):
@@ -194,6 +201,7 @@ def test_heatmaps_after_personalization(reference, run):
 
 # --- joint training --------------------------------------------------------------------------
 
+
 @pytest.fixture(scope='module')
 def joint(reference, vgg16):
     """One training batch: loss, gradients and batch statistics, as `train.train_step` has them."""
@@ -202,16 +210,27 @@ def joint(reference, vgg16):
     maps = np.moveaxis(np.abs(reference.normal('target', 4, (13, 32, 32))) * np.float32(0.1), 1, -1)
     weights = (reference.normal('weight', 4, (13, 1)) > -0.5)[..., 0].astype(np.float32)
     network = network.clone(train=True, dropout=0.0, lowering='winograd')
-    loss = functools.partial(train.joint_loss, model=network, perceptual=vgg16,
-                             reconstruction_weight=1e-3, axis_name=None)
+    loss = functools.partial(
+        train.joint_loss,
+        model=network,
+        perceptual=vgg16,
+        reconstruction_weight=1e-3,
+        axis_name=None,
+    )
     (total, (batch_stats, _, metrics)), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(
-        variables['params'], variables['batch_stats'], jnp.asarray(vgg16.means),
-        (target, source, maps, weights), jax.random.key(0))
+        variables['params'],
+        variables['batch_stats'],
+        jnp.asarray(vgg16.means),
+        (target, source, maps, weights),
+        jax.random.key(0),
+    )
     tensors = convert.to_release({'params': variables['params'], 'batch_stats': batch_stats})
     return types.SimpleNamespace(
-        total=total, supervised=metrics['supervised'],
+        total=total,
+        supervised=metrics['supervised'],
         gradients=convert.to_release({'params': gradients}),
-        statistics={name: value for name, value in tensors.items() if '.running_' in name})
+        statistics={name: value for name, value in tensors.items() if '.running_' in name},
+    )
 
 
 @pytest.fixture(scope='module')

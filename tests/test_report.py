@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from ttp_jax import evaluate, report
 from ttp_jax.data.clips import Clip
 from ttp_jax.data.skeletons import BBC_POSE, PENN_ACTION
+from ttp_jax.results import metrics, report
 
 PHASES = ('before', 'online', 'offline')
 
@@ -79,8 +79,8 @@ def test_summary_agrees_with_metrics(rng, skeleton):
     found = report.summarise(people, predictions, skeleton=skeleton)
     labels = [clip.joints for clip in people], [clip.visibility for clip in people]
     for phase in PHASES:
-        pooled = evaluate.pooled_pck(predictions[phase], *labels, skeleton=skeleton)
-        single = evaluate.people_pck(predictions[phase], *labels, skeleton=skeleton)
+        pooled = metrics.pooled_pck(predictions[phase], *labels, skeleton=skeleton)
+        single = metrics.people_pck(predictions[phase], *labels, skeleton=skeleton)
         assert 0 < pooled['mPCK'] < 100
         assert found['joints'][phase] | {'mPCK': found['mpck'][phase]} == pooled
         assert [person[phase] for person in found['people']] == single.tolist()
@@ -188,7 +188,12 @@ def test_table_shows_the_numbers(known):
 
 
 def test_speed_is_of_the_frames_that_took_the_time(known):
-    line = report.table(known | extras() | {'made': {'before': 1}}).strip().split('\n\n')[2].splitlines()[3]
+    line = (
+        report.table(known | extras() | {'made': {'before': 1}})
+        .strip()
+        .split('\n\n')[2]
+        .splitlines()[3]
+    )
     assert cells(line) == ['before', '2.0', '0.5']
 
 
@@ -356,9 +361,7 @@ def test_gain_chart_colours_those_hurt(rng, tmp_path):
     good, bad = ([shift(clip, slice(0, n)) for clip in people] for n in (2, 9))
 
     def orange(before, after):
-        found = report.summarise(
-            people, {'before': before, 'offline': after}, skeleton=PENN_ACTION
-        )
+        found = report.summarise(people, {'before': before, 'offline': after}, skeleton=PENN_ACTION)
         report.gain_chart(tmp_path / 'gain.png', found)
         blue, green, red = np.moveaxis(drawn(tmp_path / 'gain.png').astype(int), -1, 0)
         return int(((red > 200) & (green < 110) & (blue < 20)).sum())
@@ -368,9 +371,7 @@ def test_gain_chart_colours_those_hurt(rng, tmp_path):
 
 
 def test_gain_chart_of_a_crowd(tmp_path, known):
-    crowd = [
-        {'id': f'{n:04d}', 'before': 50.0, 'offline': 50.0 + n / 10 - 20} for n in range(1068)
-    ]
+    crowd = [{'id': f'{n:04d}', 'before': 50.0, 'offline': 50.0 + n / 10 - 20} for n in range(1068)]
     report.gain_chart(tmp_path / 'gain.png', known | {'people': crowd})
     drawn(tmp_path / 'gain.png')
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from ttp_jax.data import clips, drawing, figure, label_motion, motion, scenery, synthetic
+from ttp_jax.data import clips
+from ttp_jax.data.drawn import drawing, figure, label_motion, motion, scenery, synthetic
 from ttp_jax.data.skeletons import PENN_ACTION
 
 JOINT = {name: index for index, name in enumerate(PENN_ACTION.joints)}

@@ -1,4 +1,5 @@
 """Joint training: the same step on one device and on four, and after a resume."""
+
 import functools
 
 import jax
@@ -6,11 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-
 from conftest import TINY
-from ttp_jax import checkpoint, losses, perceptual, train
-from ttp_jax import model as networks
+
+from ttp_jax import losses, train
 from ttp_jax.data import clips, pairs, skeletons, stream
+from ttp_jax.files import checkpoint
+from ttp_jax.networks import model as networks
+from ttp_jax.networks import perceptual
 
 SPEC = pairs.CropSpec(size=32, cells=16)
 
@@ -20,8 +23,15 @@ def make(tx, variant='transformer'):
     model = networks.PoseModel(**TINY, variant=variant)
     network = perceptual.load('random')
     state = train.create_state(jax.random.key(0), model=model, tx=tx, perceptual=network, size=32)
-    return state, dict(model=model, perceptual=network, tx=tx, spec=SPEC, augment={},
-                       mirror=skeletons.PENN_ACTION.mirror, reconstruction_weight=0.1)
+    return state, dict(
+        model=model,
+        perceptual=network,
+        tx=tx,
+        spec=SPEC,
+        augment={},
+        mirror=skeletons.PENN_ACTION.mirror,
+        reconstruction_weight=0.1,
+    )
 
 
 def fit(state, people, step, steps, *, read=pairs.batches, batch=8):
@@ -103,7 +113,9 @@ def test_a_few_steps_learn_both_tasks(bank):
     step = train.pmap_step(**dependencies)
     history = [m for _, _, m in fit(state, bank, step, 40)]
     for name, part in (('supervised', 0.97), ('pixels', 0.9)):
-        first, last = (np.mean([float(m[name]) for m in steps]) for steps in (history[:5], history[-5:]))
+        first, last = (
+            np.mean([float(m[name]) for m in steps]) for steps in (history[:5], history[-5:])
+        )
         assert last < part * first, name
 
 
@@ -111,8 +123,9 @@ def test_a_few_steps_learn_both_tasks(bank):
 def test_every_variant_trains(bank, variant):
     state, dependencies = make(optax.adam(1e-3), variant)
     after, metrics = run(state, bank, train.pmap_step(**dependencies), 1)
-    changed = jax.tree.map(lambda a, b: bool(np.any(np.asarray(a) != np.asarray(b))),
-                           after.params, state.params)
+    changed = jax.tree.map(
+        lambda a, b: bool(np.any(np.asarray(a) != np.asarray(b))), after.params, state.params
+    )
     # A bias that a norm or a softmax cancels has no gradient; every network has moved.
     assert all(any(jax.tree.leaves(network)) for network in changed.values()), changed
     assert np.isfinite(float(metrics['loss']))
@@ -142,12 +155,16 @@ def test_terms_are_balanced_by_means_that_move_first_and_carry_no_gradient():
 def test_targets_follow_a_flip(tiny_clips):
     """A flipped sample's heatmap of the left wrist lies where the mirrored right wrist is."""
     from ttp_jax import geometry
+
     clip, mirror = tiny_clips[0], skeletons.PENN_ACTION.mirror
+
     def maps(flip):
         augmentation = geometry.Augmentation(flip=flip)
         affine = geometry.augmented_affine(clip.boxes[0], augmentation, size=32)
-        return pairs.targets(jnp.asarray(clip.joints[0]), jnp.ones(13), affine, flip, spec=SPEC,
-                             mirror=mirror)[0]
+        return pairs.targets(
+            jnp.asarray(clip.joints[0]), jnp.ones(13), affine, flip, spec=SPEC, mirror=mirror
+        )[0]
+
     plain, flipped = maps(jnp.array(False)), maps(jnp.array(True))
     centre = lambda m: np.array(np.unravel_index(np.argmax(m), m.shape))
     for j in range(13):

@@ -17,6 +17,7 @@ Contract: names map from ours to theirs by one table, `MODULES`, and arrays by a
 `to_torch` and `from_torch`; both directions use them. Theirs are convolutions `[out, in, k, k]`,
 transposed ones `[in, out, k, k]`, matrices `[out, in]`; ours are `[k, k, in, out]` and `[in, out]`.
 """
+
 import argparse
 import collections
 import contextlib
@@ -25,7 +26,8 @@ import pathlib
 import re
 import sys
 import tempfile
-from typing import Any, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import flax.traverse_util
 import jax
@@ -33,8 +35,10 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from ttp_jax import backbone, checkpoint, partition, perceptual, torch_files
-from ttp_jax.model import PoseModel
+from ttp_jax.files import checkpoint, torch_files
+from ttp_jax.networks import backbone, perceptual
+from ttp_jax.networks.model import PoseModel
+from ttp_jax.personalize import partition
 from ttp_jax.train import TrainState
 
 CLASSIFIER = r'fc\.(weight|bias)'  # of torchvision's ResNet
@@ -46,8 +50,11 @@ Variables = Mapping[str, Any]  # 'params' and 'batch_stats', as the model takes 
 
 def _sequence(conv: str, norm: str, theirs: str, count: int) -> list[tuple[str, str]]:
     """Convolution, norm and ReLU in turns, as `nn.Sequential` numbers them."""
-    return [(f'{ours}{i}', theirs.format(3 * i + place))
-            for i in range(count) for place, ours in enumerate((conv, norm))]
+    return [
+        (f'{ours}{i}', theirs.format(3 * i + place))
+        for i in range(count)
+        for place, ours in enumerate((conv, norm))
+    ]
 
 
 _DECODER = 'pose_net.mh_attn.decoder'
@@ -70,14 +77,24 @@ MODULES = (
     (r'affinity_transformer/decoder/self_attention/\w+', rf'{_LAYER}.self_attn.in_proj_'),
     (r'affinity_transformer/decoder/cross_attention/out', rf'{_LAYER}.multihead_attn.out_proj.'),
     (r'affinity_transformer/decoder/cross_attention/\w+', rf'{_LAYER}.multihead_attn.in_proj_'),
-    *_sequence(r'appearance_encoder/conv(\d)_', r'appearance_encoder/bn(\d)_',
-               r'image_encoder.layer\1.{}.', 2),
+    *_sequence(
+        r'appearance_encoder/conv(\d)_',
+        r'appearance_encoder/bn(\d)_',
+        r'image_encoder.layer\1.{}.',
+        2,
+    ),
     *_sequence(r'pose_encoder/conv(\d)_', r'pose_encoder/bn(\d)_', r'pose_encoder.layer\1.{}.', 2),
     *_sequence(r'renderer/conv(\d)_', r'renderer/bn(\d)_', r'image_renderer.layer\1.{}.', 2),
     (r'renderer/image', r'image_renderer.layer4.6.'),
 )
-LEAVES = {'kernel': 'weight', 'scale': 'weight', 'queries': 'weight', 'bias': 'bias',
-          'mean': 'running_mean', 'var': 'running_var'}
+LEAVES = {
+    'kernel': 'weight',
+    'scale': 'weight',
+    'queries': 'weight',
+    'bias': 'bias',
+    'mean': 'running_mean',
+    'var': 'running_var',
+}
 # Three matrices of ours are, one below the other, one of theirs.
 PROJECTIONS = ('query', 'key', 'value')
 COUNTER = 'num_batches_tracked'
@@ -159,10 +176,15 @@ def vgg16(tensors: Tensors) -> Tensors:
     """
     shapes = perceptual.vgg16_shapes()
     tensors = {re.sub(r'^vgg16\.slice\d\.', 'features.', k): v for k, v in tensors.items()}
-    _check(tensors, {name: to_torch(name, _blank(shape)).shape for name, shape in shapes.items()},
-           surplus=r'(classifier|features\.28)\..*')
-    return {name: from_torch(name, np.asarray(tensors[name], np.float32), shape)
-            for name, shape in shapes.items()}
+    _check(
+        tensors,
+        {name: to_torch(name, _blank(shape)).shape for name, shape in shapes.items()},
+        surplus=r'(classifier|features\.28)\..*',
+    )
+    return {
+        name: from_torch(name, np.asarray(tensors[name], np.float32), shape)
+        for name, shape in shapes.items()
+    }
 
 
 def _resnet(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,6 +194,7 @@ def _resnet(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def _by_torch_name(flat: Mapping[str, Any]) -> dict[str, list[str]]:
     """Their names, and the paths of ours that each is made of, in order."""
+
     def place(path):
         return next((i for i, part in enumerate(PROJECTIONS) if f'/{part}/' in path), 0)
 
@@ -197,8 +220,9 @@ def _fill(wanted: Variables, tensors: Tensors, *, surplus: str = '') -> Variable
     values = {}
     for name, paths in groups.items():
         parts = np.split(np.asarray(tensors[name], np.float32), len(paths))
-        values |= {path: from_torch(path, part, flat[path].shape)
-                   for path, part in zip(paths, parts)}
+        values |= {
+            path: from_torch(path, part, flat[path].shape) for path, part in zip(paths, parts)
+        }
     return flax.traverse_util.unflatten_dict(values, sep='/')
 
 
@@ -216,15 +240,19 @@ def _check(found: Tensors, wanted: Mapping[str, tuple[int, ...]], *, surplus: st
     allowed = rf'.*\.{COUNTER}' + (f'|{surplus}' if surplus else '')
     problems = {
         'missing': [name for name in wanted if name not in found],
-        'surplus': [name for name in found
-                    if name not in wanted and not re.fullmatch(allowed, name)],
-        'misshapen': [f'{name} {found[name].shape} (expected {tuple(shape)})'
-                      for name, shape in wanted.items()
-                      if name in found and found[name].shape != tuple(shape)],
+        'surplus': [
+            name for name in found if name not in wanted and not re.fullmatch(allowed, name)
+        ],
+        'misshapen': [
+            f'{name} {found[name].shape} (expected {tuple(shape)})'
+            for name, shape in wanted.items()
+            if name in found and found[name].shape != tuple(shape)
+        ],
     }
     if any(problems.values()):
-        raise ValueError('; '.join(f'{kind}: {", ".join(names)}'
-                                   for kind, names in problems.items() if names))
+        raise ValueError(
+            '; '.join(f'{kind}: {", ".join(names)}' for kind, names in problems.items() if names)
+        )
 
 
 # --- what the tensors say about the model ----------------------------------------------------
@@ -234,14 +262,33 @@ _FIRST = 'mh_attn.decoder.layers.0'
 # Field of `PoseModel`: the release's value, and (tensor, axis) that say it.
 SIZES = {
     'width': (64, ('conv1.weight', 0), ('bn1.weight', 0), ('bn1.bias', 0)),
-    'features': (256, ('final_layer_unsup.weight', 1), ('final_layer.weight', 1),
-                 ('deconv_layers.1.weight', 0), ('sup_query.weight', 0), ('sup_weight.weight', 1)),
-    'feedforward': (1024, (f'{_FIRST}.linear1.weight', 0), (f'{_FIRST}.linear1.bias', 0),
-                    (f'{_FIRST}.linear2.weight', 1)),
-    'image_width': (32, ('image_encoder.layer1.1.weight', 0), ('pose_encoder.layer1.1.weight', 0),
-                    ('image_encoder.layer1.0.weight', 0)),
-    'keypoints': (30, ('final_layer_unsup.weight', 0), ('final_layer_unsup.bias', 0),
-                  ('pose_encoder.layer1.0.weight', 1), ('sup_weight.bias', 0)),
+    'features': (
+        256,
+        ('final_layer_unsup.weight', 1),
+        ('final_layer.weight', 1),
+        ('deconv_layers.1.weight', 0),
+        ('sup_query.weight', 0),
+        ('sup_weight.weight', 1),
+    ),
+    'feedforward': (
+        1024,
+        (f'{_FIRST}.linear1.weight', 0),
+        (f'{_FIRST}.linear1.bias', 0),
+        (f'{_FIRST}.linear2.weight', 1),
+    ),
+    'image_width': (
+        32,
+        ('image_encoder.layer1.1.weight', 0),
+        ('pose_encoder.layer1.1.weight', 0),
+        ('image_encoder.layer1.0.weight', 0),
+    ),
+    'keypoints': (
+        30,
+        ('final_layer_unsup.weight', 0),
+        ('final_layer_unsup.bias', 0),
+        ('pose_encoder.layer1.0.weight', 1),
+        ('sup_weight.bias', 0),
+    ),
     'joints': (13, ('sup_query.weight', 1), ('final_layer.weight', 0), ('final_layer.bias', 0)),
 }
 
@@ -254,11 +301,15 @@ def infer(tensors: Mapping[str, Any]) -> dict[str, Any]:
     """
     shapes = {name.removeprefix('pose_net.'): value.shape for name, value in tensors.items()}
     places = [int(name.split('.')[1]) for name in shapes if name.startswith('deconv_layers.')]
-    return RELEASE | {
-        'variant': _variant(shapes),
-        'depth': _depth(shapes),
-        'deconvolutions': max(places, default=-1) // 3 + 1,
-    } | {name: _size(shapes, *says) for name, says in SIZES.items()}
+    return (
+        RELEASE
+        | {
+            'variant': _variant(shapes),
+            'depth': _depth(shapes),
+            'deconvolutions': max(places, default=-1) // 3 + 1,
+        }
+        | {name: _size(shapes, *says) for name, says in SIZES.items()}
+    )
 
 
 def _size(shapes: Mapping[str, tuple[int, ...]], default: int, *witnesses: tuple[str, int]) -> int:
@@ -280,8 +331,10 @@ def _depth(names: Mapping[str, Any]) -> int:
     for depth, shape in backbone.STAGES.items():
         if shape == (blocks, bottleneck):
             return depth
-    raise ValueError(f'no ResNet has {blocks} {"bottleneck" if bottleneck else "basic"} blocks; '
-                     f'known: {backbone.STAGES}')
+    raise ValueError(
+        f'no ResNet has {blocks} {"bottleneck" if bottleneck else "basic"} blocks; '
+        f'known: {backbone.STAGES}'
+    )
 
 
 def _check_release(settings: Mapping[str, Any]) -> None:
@@ -297,6 +350,7 @@ def _check_release(settings: Mapping[str, Any]) -> None:
 
 
 # --- files -----------------------------------------------------------------------------------
+
 
 def convert(source: str, target: str) -> str:
     """Converts `source` to the new `target` and says in one line what it was.
@@ -326,9 +380,12 @@ def load_encoder(path: str, like: TrainState) -> TrainState:
     wanted = {part: _resnet(tree) for part, tree in whole.items()}
     read = checkpoint.read if pathlib.Path(path).is_dir() else _read_encoder
     found = jax.tree.map(jnp.asarray, read(pathlib.Path(path), wanted))
-    return like.replace(**{
-        part: {**tree, 'encoder': {**tree['encoder'], **found[part]['encoder']}}
-        for part, tree in whole.items()})
+    return like.replace(
+        **{
+            part: {**tree, 'encoder': {**tree['encoder'], **found[part]['encoder']}}
+            for part, tree in whole.items()
+        }
+    )
 
 
 def _read_encoder(path: pathlib.Path, wanted: Variables) -> Variables:
@@ -347,8 +404,10 @@ def _check_resnet(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
         raise ValueError("a foreign state dict, not torchvision's ResNet")
     if any(found[name] != wanted[name] for name in ('depth', 'width')):
         theirs, ours = (f'ResNet-{s["depth"]} of width {s["width"]}' for s in (found, wanted))
-        raise ValueError(f'a {theirs}, but the encoder is a {ours}; set --config.model.depth='
-                         f'{found["depth"]} --config.model.width={found["width"]}')
+        raise ValueError(
+            f'a {theirs}, but the encoder is a {ours}; set --config.model.depth='
+            f'{found["depth"]} --config.model.width={found["width"]}'
+        )
 
 
 def _import(tensors: Tensors, target: pathlib.Path) -> str:
@@ -360,19 +419,30 @@ def _import(tensors: Tensors, target: pathlib.Path) -> str:
     if _any(tensors, r'pose_net\.|deconv_layers\.|final_layer\.'):
         variables, settings = from_release(tensors)
         config = {'crop': {'bgr': True}, 'model': settings, 'perceptual': {'kind': 'vgg16'}}
-        _save(target, variables, config, batches=_batches(tensors),
-              loss_means=np.float32(perceptual.VGG16_MEANS))
-        return (f'{target}: {settings["variant"]}, ResNet-{settings["depth"]}, '
-                f'{settings["joints"]} joints, {settings["keypoints"]} keypoints, for '
-                f'config.checkpoint; {target / "config.json"} says the config that it needs')
+        _save(
+            target,
+            variables,
+            config,
+            batches=_batches(tensors),
+            loss_means=np.float32(perceptual.VGG16_MEANS),
+        )
+        return (
+            f'{target}: {settings["variant"]}, ResNet-{settings["depth"]}, '
+            f'{settings["joints"]} joints, {settings["keypoints"]} keypoints, for '
+            f'config.checkpoint; {target / "config.json"} says the config that it needs'
+        )
     if _is_resnet(tensors):
         variables, settings = from_torchvision(tensors)
         config = {'crop': {'bgr': False}, 'model': settings}
         _save(target, variables, config, batches=_batches(tensors), loss_means=())
-        return (f'{target}: ResNet-{settings["depth"]}, an initial encoder, for '
-                'config.train.encoder_weights; it sees RGB')
-    raise ValueError("a foreign state dict, neither the release's nor torchvision's ResNet or "
-                     f'VGG-16: {len(tensors)} tensors such as {next(iter(tensors))}')
+        return (
+            f'{target}: ResNet-{settings["depth"]}, an initial encoder, for '
+            'config.train.encoder_weights; it sees RGB'
+        )
+    raise ValueError(
+        "a foreign state dict, neither the release's nor torchvision's ResNet or "
+        f'VGG-16: {len(tensors)} tensors such as {next(iter(tensors))}'
+    )
 
 
 def _is_resnet(names: Mapping[str, Any]) -> bool:
@@ -411,12 +481,21 @@ def _open(workdir: pathlib.Path) -> tuple[Any, int, dict]:
     if not {'params', 'batch_stats'} <= shapes.keys():
         raise ValueError(f'{folder}: holds {", ".join(shapes)}, expected params and batch_stats')
     config = workdir / 'config.json'
-    return (checkpoint.read(folder, shapes), max(steps),
-            json.loads(config.read_text()) if config.is_file() else {})
+    return (
+        checkpoint.read(folder, shapes),
+        max(steps),
+        json.loads(config.read_text()) if config.is_file() else {},
+    )
 
 
-def _save(target: pathlib.Path, variables: Variables, config: dict[str, Any], *, batches: int,
-          loss_means: Any) -> None:
+def _save(
+    target: pathlib.Path,
+    variables: Variables,
+    config: dict[str, Any],
+    *,
+    batches: int,
+    loss_means: Any,
+) -> None:
     """A workdir with one checkpoint and the part of a config that goes with it."""
     params, batch_stats = variables['params'], variables['batch_stats']
     state = TrainState(np.int32(batches), params, batch_stats, (), loss_means)
@@ -446,8 +525,10 @@ def _finished(target: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog='python -m ttp_jax.convert', formatter_class=argparse.RawDescriptionHelpFormatter,
-        description=__doc__.split('\n\nContract')[0])
+        prog='python -m ttp_jax.convert',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__.split('\n\nContract')[0],
+    )
     parser.add_argument('source', metavar='FROM', help='.pth, safetensors, or a workdir')
     parser.add_argument('target', metavar='TO', help='what to make; must not be there yet')
     arguments = parser.parse_args(argv)

@@ -4,11 +4,12 @@ Contract: heatmaps `[N, h, w, J]`, joint weights `[N, J]` in 0 ... 1, images `[N
 normalised. Every mean is over a fixed number of elements per image, so that the mean of the
 devices' means is the mean over all images, however unevenly joints are visible.
 """
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ttp_jax.perceptual import Perceptual
+from ttp_jax.networks.perceptual import Perceptual
 
 MOMENTUM = 0.01
 
@@ -22,19 +23,26 @@ def supervised(prediction: jax.Array, target: jax.Array, weight: jax.Array) -> j
     return 0.5 * jnp.mean(jnp.square(weight * (prediction.astype(jnp.float32) - target)))
 
 
-def reconstruction_terms(image: jax.Array, target: jax.Array, *, perceptual: Perceptual) -> jax.Array:
+def reconstruction_terms(
+    image: jax.Array, target: jax.Array, *, perceptual: Perceptual
+) -> jax.Array:
     """Mean squared errors `[1 + terms]`: on the pixels, then on each perceptual feature map.
 
     Features are computed in the image's dtype, errors in float32.
     """
     seen = [image, *perceptual.maps(image)]
     wanted = [target, *lax.stop_gradient(perceptual.maps(target.astype(image.dtype)))]
-    return jnp.stack([jnp.mean(jnp.square(a.astype(jnp.float32) - b.astype(jnp.float32)))
-                      for a, b in zip(seen, wanted, strict=True)])
+    return jnp.stack(
+        [
+            jnp.mean(jnp.square(a.astype(jnp.float32) - b.astype(jnp.float32)))
+            for a, b in zip(seen, wanted, strict=True)
+        ]
+    )
 
 
-def balance(terms: jax.Array, means: jax.Array, *, axis_name: str | None = None
-            ) -> tuple[jax.Array, jax.Array]:
+def balance(
+    terms: jax.Array, means: jax.Array, *, axis_name: str | None = None
+) -> tuple[jax.Array, jax.Array]:
     """The sum of terms `[T]`, each over a running mean of itself; and the new running means.
 
     The mean moves first, by a hundredth, and no gradient goes through it. A mean of zero has seen

@@ -4,8 +4,10 @@ Contract: `train_step` is a pure function of a `TrainState` and a batch of pairs
 `axis_name=None` it runs under jit, with a name under pmap, and computes the same step. The state is
 arrays only and has no device axis: pmap broadcasts it and returns one copy, so it saves as it is.
 """
+
 import functools
-from typing import Any, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import flax.struct
 import jax
@@ -17,8 +19,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ttp_jax import geometry, losses
 from ttp_jax.data import pairs
-from ttp_jax.model import PoseModel
-from ttp_jax.perceptual import Perceptual
+from ttp_jax.networks.model import PoseModel
+from ttp_jax.networks.perceptual import Perceptual
 
 Metrics = dict[str, jax.Array]
 
@@ -29,6 +31,7 @@ class TrainState:
 
     loss_means `[1 + terms]`: running means of the reconstruction terms; people start from them.
     """
+
     step: jax.Array
     params: Any
     batch_stats: Any
@@ -36,42 +39,78 @@ class TrainState:
     loss_means: jax.Array
 
 
-def create_state(rng: jax.Array, *, model: PoseModel, tx: optax.GradientTransformation,
-                 perceptual: Perceptual, size: int) -> TrainState:
+def create_state(
+    rng: jax.Array,
+    *,
+    model: PoseModel,
+    tx: optax.GradientTransformation,
+    perceptual: Perceptual,
+    size: int,
+) -> TrainState:
     """A fresh state for images of side `size`."""
     image = jnp.zeros((1, size, size, 3))
     variables = model.clone(train=False).init(rng, image, image)
     params = variables['params']
-    return TrainState(jnp.zeros((), jnp.int32), params, variables.get('batch_stats', {}),
-                      tx.init(params), jnp.asarray(perceptual.means, jnp.float32))
+    return TrainState(
+        jnp.zeros((), jnp.int32),
+        params,
+        variables.get('batch_stats', {}),
+        tx.init(params),
+        jnp.asarray(perceptual.means, jnp.float32),
+    )
 
 
-def optimizer(*, learning_rate: float, steps: int, drops: tuple[float, ...] = (90 / 140, 120 / 140),
-              factor: float = 0.1) -> optax.GradientTransformation:
+def optimizer(
+    *,
+    learning_rate: float,
+    steps: int,
+    drops: tuple[float, ...] = (90 / 140, 120 / 140),
+    factor: float = 0.1,
+) -> optax.GradientTransformation:
     """Adam whose rate falls by `factor` at each of `drops`, in fractions of `steps`."""
     boundaries = {int(round(steps * drop)): factor for drop in drops}
     return optax.adam(optax.piecewise_constant_schedule(learning_rate, boundaries))
 
 
-def prepare(batch: pairs.Pairs, keys: jax.Array, *, spec: pairs.CropSpec, mirror: tuple[int, ...],
-            augment: dict[str, float]) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+def prepare(
+    batch: pairs.Pairs,
+    keys: jax.Array,
+    *,
+    spec: pairs.CropSpec,
+    mirror: tuple[int, ...],
+    augment: dict[str, float],
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Raw pairs to (target `[B, S, S, 3]`, source, heatmaps `[B, h, w, J]`, weights `[B, J]`).
 
     keys `[B]`: one per sample, so that a sample's augmentation does not depend on how many devices
     share the batch.
     """
+
     def one(pair, key):
         augmentation = geometry.sample_augmentation(key, **augment)
-        target, source, affine = pairs.crop_pair(pair.target, pair.source, pair.box, augmentation,
-                                                 spec=spec, valid=pair.size)
-        maps, weights = pairs.targets(pair.joints, pair.visibility, affine, augmentation.flip,
-                                      spec=spec, mirror=mirror)
+        target, source, affine = pairs.crop_pair(
+            pair.target, pair.source, pair.box, augmentation, spec=spec, valid=pair.size
+        )
+        maps, weights = pairs.targets(
+            pair.joints, pair.visibility, affine, augmentation.flip, spec=spec, mirror=mirror
+        )
         return target, source, maps, weights
+
     return jax.vmap(one)(batch, keys)
 
 
-def joint_loss(params, batch_stats, loss_means, crops, rng, *, model: PoseModel,
-               perceptual: Perceptual, reconstruction_weight: float, axis_name: str | None):
+def joint_loss(
+    params,
+    batch_stats,
+    loss_means,
+    crops,
+    rng,
+    *,
+    model: PoseModel,
+    perceptual: Perceptual,
+    reconstruction_weight: float,
+    axis_name: str | None,
+):
     """Supervised + weight x self-supervised loss, and (batch_stats, loss_means, metrics)."""
     target, source, maps, weights = crops
     turn_rng, dropout_rng = jax.random.split(rng)
@@ -89,26 +128,45 @@ def joint_loss(params, batch_stats, loss_means, crops, rng, *, model: PoseModel,
         total += reconstruction_weight * loss
     elif model.variant == 'shared_rotation':
         turned, turns = pairs.quarter_turns(turn_rng, target)
-        seen, updates = apply({'params': params, 'batch_stats': batch_stats}, turned,
-                              method='heatmaps')
+        seen, updates = apply(
+            {'params': params, 'batch_stats': batch_stats}, turned, method='heatmaps'
+        )
         batch_stats = updates.get('batch_stats', batch_stats)
         metrics['rotation'] = losses.rotation(seen.rotation, turns)
         total += reconstruction_weight * metrics['rotation']
     return total, (batch_stats, loss_means, metrics | {'loss': total})
 
 
-def train_step(state: TrainState, batch: pairs.Pairs, keys: jax.Array, rng: jax.Array, *,
-               model: PoseModel, perceptual: Perceptual, tx: optax.GradientTransformation,
-               spec: pairs.CropSpec, mirror: tuple[int, ...], augment: dict[str, float],
-               reconstruction_weight: float, axis_name: str | None = None
-               ) -> tuple[TrainState, Metrics]:
+def train_step(
+    state: TrainState,
+    batch: pairs.Pairs,
+    keys: jax.Array,
+    rng: jax.Array,
+    *,
+    model: PoseModel,
+    perceptual: Perceptual,
+    tx: optax.GradientTransformation,
+    spec: pairs.CropSpec,
+    mirror: tuple[int, ...],
+    augment: dict[str, float],
+    reconstruction_weight: float,
+    axis_name: str | None = None,
+) -> tuple[TrainState, Metrics]:
     """One step of joint optimisation; `batch` and `keys` are this device's share."""
     crops = prepare(batch, keys, spec=spec, mirror=mirror, augment=augment)
     rng = jax.random.fold_in(rng, lax.axis_index(axis_name)) if axis_name else rng
     grad = jax.grad(joint_loss, has_aux=True)
     grads, (batch_stats, loss_means, metrics) = grad(
-        state.params, state.batch_stats, state.loss_means, crops, rng, model=model,
-        perceptual=perceptual, reconstruction_weight=reconstruction_weight, axis_name=axis_name)
+        state.params,
+        state.batch_stats,
+        state.loss_means,
+        crops,
+        rng,
+        model=model,
+        perceptual=perceptual,
+        reconstruction_weight=reconstruction_weight,
+        axis_name=axis_name,
+    )
     if axis_name:
         grads, metrics = lax.pmean((grads, metrics), axis_name)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
@@ -116,8 +174,14 @@ def train_step(state: TrainState, batch: pairs.Pairs, keys: jax.Array, rng: jax.
     return TrainState(state.step + 1, params, batch_stats, opt_state, loss_means), metrics
 
 
-def pmap_step(*, model: PoseModel, perceptual: Perceptual, axis_name: str = 'devices',
-              devices: Sequence[jax.Device] | None = None, **dependencies) -> Callable:
+def pmap_step(
+    *,
+    model: PoseModel,
+    perceptual: Perceptual,
+    axis_name: str = 'devices',
+    devices: Sequence[jax.Device] | None = None,
+    **dependencies,
+) -> Callable:
     """`train_step` over all devices, or those given: `(state, batch, keys, rng) -> state, metrics`.
 
     Takes the whole batch and splits it; the number of samples must be a multiple of the number of
@@ -126,32 +190,49 @@ def pmap_step(*, model: PoseModel, perceptual: Perceptual, axis_name: str = 'dev
     model = model.clone(train=True, axis_name=axis_name)
 
     def step(weights, state, batch, keys, rng):
-        return train_step(state, batch, keys, rng, model=model,
-                          perceptual=perceptual._replace(weights=weights), axis_name=axis_name,
-                          **dependencies)
+        return train_step(
+            state,
+            batch,
+            keys,
+            rng,
+            model=model,
+            perceptual=perceptual._replace(weights=weights),
+            axis_name=axis_name,
+            **dependencies,
+        )
 
-    mapped = jax.pmap(step, axis_name, in_axes=(None, None, 0, 0, None), out_axes=None,
-                      donate_argnums=1, devices=devices)
+    mapped = jax.pmap(
+        step,
+        axis_name,
+        in_axes=(None, None, 0, 0, None),
+        out_axes=None,
+        donate_argnums=1,
+        devices=devices,
+    )
     local = devices or jax.local_devices()
     # Where pmap leaves its output: a state that starts anywhere else is compiled for twice.
     everywhere = NamedSharding(Mesh(np.array(local), (axis_name,)), PartitionSpec())
     weights = jax.device_put(perceptual.weights, everywhere)
     split = functools.partial(_split, devices=len(local))
     return lambda state, batch, keys, rng: mapped(
-        weights, jax.device_put(state, everywhere), split(batch), split(keys), rng)
+        weights, jax.device_put(state, everywhere), split(batch), split(keys), rng
+    )
 
 
 def _split(batch, *, devices: int):
     """Gives every leaf `[B, ...]` a leading device axis: `[devices, B / devices, ...]`."""
+
     def one(x):
         if x.shape[0] % devices:
             raise ValueError(f'a batch of {x.shape[0]} cannot be split over {devices} devices')
         return x.reshape(devices, x.shape[0] // devices, *x.shape[1:])
+
     return jax.tree.map(one, batch)
 
 
-def fit(state: TrainState, batches: Iterable[pairs.Pairs], *, step: Callable, seed: int
-        ) -> Iterator[tuple[int, TrainState, Metrics]]:
+def fit(
+    state: TrainState, batches: Iterable[pairs.Pairs], *, step: Callable, seed: int
+) -> Iterator[tuple[int, TrainState, Metrics]]:
     """Trains on one batch after another, yielding (step, state, metrics) after each.
 
     batches: those of the steps from the state's own on, of `pairs.batches` or `stream.batches`.

@@ -68,8 +68,9 @@ def _clip(path: pathlib.Path, video: Any, number: int, split: str) -> Clip:
     joints = matlab.finite(joints.transpose(2, 1, 0), name, path)
     paths = [path.parent / str(number) / f'{int(frame)}.jpg' for frame in numbers]
     frames = images.of_files(paths, clip=str(number))
-    return Clip(str(number), frames, joints, np.ones(joints.shape[:2], np.float32),
-                boxes_around(joints))
+    return Clip(
+        str(number), frames, joints, np.ones(joints.shape[:2], np.float32), boxes_around(joints)
+    )
 
 
 def boxes_around(joints: np.ndarray) -> np.ndarray:

@@ -59,9 +59,13 @@ class ClipsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         joints = len(self.SKELETON.joints)
         features = {FRAMES: _frame_features, CLIPS: _clip_features}[self.builder_config.name]
         return tfds.core.DatasetInfo(
-            builder=self, description=self.__doc__, homepage=self.HOMEPAGE,
-            features=tfds.features.FeaturesDict(features(joints)), disable_shuffling=True,
-            metadata=tfds.core.MetadataDict(joints=self.SKELETON.joints))
+            builder=self,
+            description=self.__doc__,
+            homepage=self.HOMEPAGE,
+            features=tfds.features.FeaturesDict(features(joints)),
+            disable_shuffling=True,
+            metadata=tfds.core.MetadataDict(joints=self.SKELETON.joints),
+        )
 
     def _split_generators(self, dl_manager) -> dict[str, Iterator[tuple[int, Example]]]:
         try:
@@ -78,8 +82,10 @@ class ClipsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         # TFDS's own writer collects a split before it writes it, and beyond 1 GB it does so in
         # files that it needs TensorFlow for. Records that come in order can be written at once.
         most = download_config.max_examples_per_split
-        return [self._write(split, itertools.islice(examples, most))
-                for split, examples in self._split_generators(dl_manager).items()]
+        return [
+            self._write(split, itertools.islice(examples, most))
+            for split, examples in self._split_generators(dl_manager).items()
+        ]
 
     def _write(self, split: str, examples: Iterable[tuple[int, Example]]) -> tfds.core.SplitInfo:
         template, sizes = self._get_filename_template(split), []
@@ -92,8 +98,9 @@ class ClipsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
         path = template.sharded_filepath(shard_index=0, num_shards=1)
         self._example_writer().write(path, records())
-        return tfds.core.SplitInfo(name=split, shard_lengths=[len(sizes)], num_bytes=sum(sizes),
-                                   filename_template=template)
+        return tfds.core.SplitInfo(
+            name=split, shard_lengths=[len(sizes)], num_bytes=sum(sizes), filename_template=template
+        )
 
 
 def _frame_features(joints: int) -> dict[str, Any]:
@@ -127,8 +134,12 @@ def frame_examples(clips: Iterable[Clip]) -> Iterator[Example]:
         for t in range(len(clip.frames)):
             yield {
                 'image': images.check(clip.frames.encoded(t), clip.frames.items[t]),
-                'joints': clip.joints[t], 'visibility': clip.visibility[t], 'box': clip.boxes[t],
-                'clip': clip.id, 'clip_start': start, 'clip_length': len(clip.frames),
+                'joints': clip.joints[t],
+                'visibility': clip.visibility[t],
+                'box': clip.boxes[t],
+                'clip': clip.id,
+                'clip_start': start,
+                'clip_length': len(clip.frames),
             }
         start += len(clip.frames)
 
@@ -138,8 +149,11 @@ def clip_examples(clips: Iterable[Clip]) -> Iterator[Example]:
     start = 0
     for clip in clips:
         yield {
-            'clip': clip.id, 'clip_start': start, 'joints': clip.joints,
-            'visibility': clip.visibility, 'boxes': clip.boxes,
+            'clip': clip.id,
+            'clip_start': start,
+            'joints': clip.joints,
+            'visibility': clip.visibility,
+            'boxes': clip.boxes,
             'size': np.array(clip.frames.size or (0, 0), np.int32),
         }
         start += len(clip.frames)

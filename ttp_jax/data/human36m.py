@@ -42,8 +42,14 @@ _SUBJECTS = {'train': (1, 5, 6, 7, 8), 'test': (9, 11)}
 _TEST_FRAMES = {'S9': 1652, 'S11': 1222}  # in the release
 _IMAGE_ROOT = '../../data/hm36/'  # in the release's labels
 _JOINTS = (len(HUMAN36M.joints), 3)
-_FIELDS = {'joints_3d': _JOINTS, 'joints_3d_vis': _JOINTS,
-           'center_x': (), 'center_y': (), 'width': (), 'height': ()}
+_FIELDS = {
+    'joints_3d': _JOINTS,
+    'joints_3d_vis': _JOINTS,
+    'center_x': (),
+    'center_y': (),
+    'width': (),
+    'height': (),
+}
 
 Key = tuple[int, int, int, int]  # subject, action, subaction, camera
 Frame = dict[str, Any]  # one frame's label
@@ -98,8 +104,13 @@ def _people(sequences: dict[Key, list[Frame]], split: str) -> dict[str, list[lis
 def _clip(path: pathlib.Path, root: pathlib.Path, name: str, sequences: list[list[Frame]]) -> Clip:
     labels = [label for sequence in sequences for label in sequence]
     if len(labels) != _TEST_FRAMES.get(name, len(labels)):
-        logging.warning('%s: found %d frames of %s, the release has %d', path, len(labels), name,
-                        _TEST_FRAMES[name])
+        logging.warning(
+            '%s: found %d frames of %s, the release has %d',
+            path,
+            len(labels),
+            name,
+            _TEST_FRAMES[name],
+        )
     try:
         joints, visibility, boxes = map(np.stack, zip(*map(_arrays, labels), strict=True))
         paths = [root / _image(label) for label in labels]
@@ -157,8 +168,10 @@ def _read_labels(path: pathlib.Path, split: str) -> dict[Key, list[Frame]]:
     except Exception as error:  # broken bytes surface as almost anything
         raise ValueError(f'{path}: not a readable label file ({error})') from None
     if not isinstance(labels, dict) or not all(map(_is_sequence, labels.items())):
-        raise ValueError(f'{path}: expected a dict from (subject, action, subaction, camera) to a '
-                         'list of dicts, one per frame')
+        raise ValueError(
+            f'{path}: expected a dict from (subject, action, subaction, camera) to a '
+            'list of dicts, one per frame'
+        )
     found = sorted({int(key[0]) for key in labels})
     if found != list(_SUBJECTS[split]):
         raise ValueError(f'{path}: found subjects {found}, expected {list(_SUBJECTS[split])}')
@@ -167,8 +180,13 @@ def _read_labels(path: pathlib.Path, split: str) -> dict[Key, list[Frame]]:
 
 def _is_sequence(item: tuple[Any, Any]) -> bool:
     key, labels = item
-    return (isinstance(key, tuple) and len(key) == 4 and isinstance(labels, list) and bool(labels)
-            and all(isinstance(label, dict) for label in labels))
+    return (
+        isinstance(key, tuple)
+        and len(key) == 4
+        and isinstance(labels, list)
+        and bool(labels)
+        and all(isinstance(label, dict) for label in labels)
+    )
 
 
 class _Unpickler(pickle.Unpickler):
@@ -178,8 +196,10 @@ class _Unpickler(pickle.Unpickler):
         # numpy 2 moved its core, and files name it by where it was when they were written.
         module = module.replace('numpy._core', 'numpy.core')
         known = {
-            ('numpy', 'dtype'), ('numpy', 'ndarray'),
-            ('numpy.core.multiarray', '_reconstruct'), ('numpy.core.multiarray', 'scalar'),
+            ('numpy', 'dtype'),
+            ('numpy', 'ndarray'),
+            ('numpy.core.multiarray', '_reconstruct'),
+            ('numpy.core.multiarray', 'scalar'),
             ('numpy.core.numeric', '_frombuffer'),
             ('_codecs', 'encode'),  # bytes, as Python 2's pickles have them
             ('collections', 'OrderedDict'),

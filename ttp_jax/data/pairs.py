@@ -5,8 +5,10 @@ the same clip. Both get the same affine warp, computed from the target's box (pa
 that only the pose differs between them. Frames travel as uint8 and are cropped, rotated, scaled,
 flipped and normalised on the device, once per sample. One pair has no leading axis; vmap lifts.
 """
+
 import functools
-from typing import Iterator, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +24,7 @@ class Pairs(NamedTuple):
     target, source `[B, H, W, 3]` uint8; size `[B, 2]`, (height, width) without padding; box
     `[B, 4]`; joints `[B, J, 2]`; visibility `[B, J]`.
     """
+
     target: jax.Array
     source: jax.Array
     size: jax.Array
@@ -36,6 +39,7 @@ class CropSpec(NamedTuple):
     size: side of the crop in pixels; cells: side of its heatmap. `bgr` swaps the channels, which is
     what the release's weights expect. `subtract_one` is the data set's box convention.
     """
+
     size: int
     cells: int
     bgr: bool = False
@@ -51,11 +55,19 @@ class CropSpec(NamedTuple):
 @jax.jit
 def take(bank: FrameBank, target: jax.Array, source: jax.Array) -> Pairs:
     """The pairs whose frames have these indices `[B]` in the bank. The bank stays on the device."""
-    return Pairs(bank.frames[target], bank.frames[source], bank.sizes[target], bank.boxes[target],
-                 bank.joints[target], bank.visibility[target])
+    return Pairs(
+        bank.frames[target],
+        bank.frames[source],
+        bank.sizes[target],
+        bank.boxes[target],
+        bank.joints[target],
+        bank.visibility[target],
+    )
 
 
-def draw_indices(bank: FrameBank, *, step: int, batch: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_indices(
+    bank: FrameBank, *, step: int, batch: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Frame indices (target `[B]`, source `[B]`) of training step `step`.
 
     Targets walk through a new permutation of all frames each epoch; the source is uniform over the
@@ -89,23 +101,41 @@ def crop(frame: jax.Array, affine: jax.Array, *, spec: CropSpec, valid: jax.Arra
 
 def crop_frame(frame: jax.Array, box: jax.Array, *, spec: CropSpec, valid: jax.Array) -> jax.Array:
     """A frame as prediction sees it: its box cropped, nothing augmented; `[size, size, 3]`."""
-    affine = geometry.augmented_affine(box, geometry.Augmentation(), size=spec.size,
-                                       subtract_one=spec.subtract_one)
+    affine = geometry.augmented_affine(
+        box, geometry.Augmentation(), size=spec.size, subtract_one=spec.subtract_one
+    )
     return crop(frame, affine, spec=spec, valid=valid)
 
 
-def crop_pair(target: jax.Array, source: jax.Array, box: jax.Array,
-              augmentation: geometry.Augmentation, *, spec: CropSpec, valid: jax.Array
-              ) -> tuple[jax.Array, jax.Array, jax.Array]:
+def crop_pair(
+    target: jax.Array,
+    source: jax.Array,
+    box: jax.Array,
+    augmentation: geometry.Augmentation,
+    *,
+    spec: CropSpec,
+    valid: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """(target crop, source crop, affine `[2, 3]`): one warp, from the target's box, for both."""
-    affine = geometry.augmented_affine(box, augmentation, size=spec.size,
-                                       subtract_one=spec.subtract_one)
-    return (crop(target, affine, spec=spec, valid=valid),
-            crop(source, affine, spec=spec, valid=valid), affine)
+    affine = geometry.augmented_affine(
+        box, augmentation, size=spec.size, subtract_one=spec.subtract_one
+    )
+    return (
+        crop(target, affine, spec=spec, valid=valid),
+        crop(source, affine, spec=spec, valid=valid),
+        affine,
+    )
 
 
-def targets(joints: jax.Array, visibility: jax.Array, affine: jax.Array, flip: jax.Array, *,
-            spec: CropSpec, mirror: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+def targets(
+    joints: jax.Array,
+    visibility: jax.Array,
+    affine: jax.Array,
+    flip: jax.Array,
+    *,
+    spec: CropSpec,
+    mirror: tuple[int, ...],
+) -> tuple[jax.Array, jax.Array]:
     """Joints `[J, 2]` in image pixels to target heatmaps `[h, w, J]` and weights `[J]`.
 
     mirror: for each joint the one it becomes in a flipped image.
@@ -113,8 +143,9 @@ def targets(joints: jax.Array, visibility: jax.Array, affine: jax.Array, flip: j
     joints = geometry.transform_points(affine, joints)
     joints = geometry.swap_left_right(joints, flip, permutation=mirror)
     visibility = geometry.swap_left_right(visibility, flip, permutation=mirror)
-    one = functools.partial(heatmaps.target_heatmap, size=(spec.cells, spec.cells),
-                            stride=spec.stride, sigma=spec.sigma)
+    one = functools.partial(
+        heatmaps.target_heatmap, size=(spec.cells, spec.cells), stride=spec.stride, sigma=spec.sigma
+    )
     maps, weights = jax.vmap(one)(joints, visibility)
     return jnp.moveaxis(maps, 0, -1), weights
 

@@ -25,8 +25,9 @@ def prepare(name: str, *, manual_dir: str | os.PathLike, data_dir: str | os.Path
     settings = tfds.download.DownloadConfig(manual_dir=pathlib.Path(manual_dir).absolute())
     both = [builders.create(name, config, data_dir) for config in builders.CONFIGS]
     if all(builder.data_path.is_dir() for builder in both):
-        raise ValueError(f'{pathlib.Path(data_dir) / name}: is there already; delete it to prepare '
-                         f'{name} anew')
+        raise ValueError(
+            f'{pathlib.Path(data_dir) / name}: is there already; delete it to prepare {name} anew'
+        )
     for builder in both:
         builder.download_and_prepare(download_config=settings)
     return f'{name} in {data_dir}: {"; ".join(map(_counts, both))}'
@@ -40,8 +41,10 @@ def _counts(builder: builders.ClipsBuilder) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog='python -m ttp_jax.data.prepare', description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog='python -m ttp_jax.data.prepare',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('name', choices=builders.BUILDERS)
     parser.add_argument('--manual_dir', required=True, help="the data set's own folder")
     parser.add_argument('--data_dir', required=True, help='where the records go')

@@ -29,8 +29,9 @@ class Record(NamedTuple):
         return f'record {self.index} of {self.name}'
 
 
-def clips(name: str, data_dir: str | os.PathLike, *, split: str, limit: int | None = None
-          ) -> list[Clip]:
+def clips(
+    name: str, data_dir: str | os.PathLike, *, split: str, limit: int | None = None
+) -> list[Clip]:
     """The clips of one split of the data set `name`, prepared in `data_dir`; frames stay there.
 
     Raises:
@@ -42,16 +43,23 @@ def clips(name: str, data_dir: str | os.PathLike, *, split: str, limit: int | No
     people = [_clip(label, records, f'{name} ({split}) in {data_dir}') for label in table]
     found, expected = len(records), sum(len(clip.frames) for clip in people)
     if found != expected:
-        raise ValueError(f'{data_dir}: {name} ({split}) has {found} frames, its labels {expected}; '
-                         'prepare it anew')
+        raise ValueError(
+            f'{data_dir}: {name} ({split}) has {found} frames, its labels {expected}; '
+            'prepare it anew'
+        )
     return people[:limit]
 
 
 def _clip(label: dict[str, Any], records: Sequence[dict[str, Any]], name: str) -> Clip:
     start, size = label['clip_start'], tuple(label['size'].tolist())
     items = [Record(records, start + t, name) for t in range(len(label['joints']))]
-    return Clip(label['clip'].decode(), images.Frames(items, size if any(size) else None),
-                label['joints'], label['visibility'], label['boxes'])
+    return Clip(
+        label['clip'].decode(),
+        images.Frames(items, size if any(size) else None),
+        label['joints'],
+        label['visibility'],
+        label['boxes'],
+    )
 
 
 def frames(name: str, data_dir: str | os.PathLike, *, split: str) -> Sequence[dict[str, Any]]:
@@ -74,6 +82,8 @@ def labels(name: str, data_dir: str | os.PathLike, *, split: str) -> Sequence[di
 def _builder(name: str, config: str, data_dir: str | os.PathLike) -> builders.ClipsBuilder:
     builder = builders.create(name, config, data_dir)
     if not builder.data_path.is_dir():
-        raise ValueError(f'{builder.data_path}: no such folder, expected {name} as '
-                         f'`python -m ttp_jax.data.prepare {name}` writes it')
+        raise ValueError(
+            f'{builder.data_path}: no such folder, expected {name} as '
+            f'`python -m ttp_jax.data.prepare {name}` writes it'
+        )
     return builder

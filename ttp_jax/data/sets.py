@@ -1,10 +1,13 @@
 """The data sets by name: training clips, test clips and the joints they are labelled with."""
+
 import functools
 import pathlib
-from typing import NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from ttp_jax.data import (bbc_pose, clips, human36m, penn_action, prepared as records, skeletons,
-                          synthetic)
+from ttp_jax.data import bbc_pose, clips, human36m, penn_action, skeletons
+from ttp_jax.data import prepared as records
+from ttp_jax.data.drawn import synthetic
 
 
 class DataSet(NamedTuple):
@@ -12,20 +15,26 @@ class DataSet(NamedTuple):
 
     subtract_one: the box convention, as `geometry.crop_region` takes it.
     """
+
     train: Sequence[clips.Clip]
     test: Sequence[clips.Clip]
     skeleton: skeletons.Skeleton
     subtract_one: bool = True
 
 
-def drawn(*, seed: int, train_people: int, test_people: int, frames: int, size: int,
-          motion: str = '', **_) -> DataSet:
+def drawn(
+    *, seed: int, train_people: int, test_people: int, frames: int, size: int, motion: str = '', **_
+) -> DataSet:
     """People drawn from a seed; with `motion`, who move as those in a folder of labels did."""
+
     def people(split, count):
-        return synthetic.drawn_clips(seed=seed, split=split, people=count, frames=frames, size=size,
-                                     motion=motion or None)
-    return DataSet(people('train', train_people), people('test', test_people),
-                   skeletons.PENN_ACTION)
+        return synthetic.drawn_clips(
+            seed=seed, split=split, people=count, frames=frames, size=size, motion=motion or None
+        )
+
+    return DataSet(
+        people('train', train_people), people('test', test_people), skeletons.PENN_ACTION
+    )
 
 
 # Of each recorded data set: its folder's reader, its joints, and its box convention.
@@ -36,8 +45,9 @@ RECORDED = {
 }
 
 
-def recorded(name: str, *, root: str, train_people: int, test_people: int, prepared: str = '',
-             **_) -> DataSet:
+def recorded(
+    name: str, *, root: str, train_people: int, test_people: int, prepared: str = '', **_
+) -> DataSet:
     """A data set's own folder, `root`, or what `ttp_jax.data.prepare` made of it in `prepared`.
 
     At most so many clips of each split (0: all of them).
@@ -46,15 +56,19 @@ def recorded(name: str, *, root: str, train_people: int, test_people: int, prepa
     read, skeleton, subtract_one = RECORDED[name]
     if prepared:
         read = functools.partial(records.clips, name)
-    train, test = (read(prepared or root, split=split, limit=count or None)
-                   for split, count in (('train', train_people), ('test', test_people)))
+    train, test = (
+        read(prepared or root, split=split, limit=count or None)
+        for split, count in (('train', train_people), ('test', test_people))
+    )
     return DataSet(train, test, skeleton, subtract_one)
 
 
 def _check_folder(name: str, folder: str) -> None:
     if not folder:
-        raise ValueError(f"config.data.root is not set, expected the folder of {name}'s data, or "
-                         'config.data.prepared: what ttp_jax.data.prepare made of it')
+        raise ValueError(
+            f"config.data.root is not set, expected the folder of {name}'s data, or "
+            'config.data.prepared: what ttp_jax.data.prepare made of it'
+        )
     if not pathlib.Path(folder).is_dir():
         raise ValueError(f"{folder}: no such folder, expected {name}'s data")
 

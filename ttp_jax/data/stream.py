@@ -32,19 +32,32 @@ class PairReader:
     def of(cls, clips: Sequence[Clip], *, batch: int, seed: int) -> 'PairReader':
         """A reader of `clips`; decodes the first frame of each, to know their sizes."""
         lengths = [len(clip.frames) for clip in clips]
-        return cls(clips, batch, seed, largest_frame(clips), label_bank(clips),
-                   np.repeat(np.arange(len(clips)), lengths))
+        return cls(
+            clips,
+            batch,
+            seed,
+            largest_frame(clips),
+            label_bank(clips),
+            np.repeat(np.arange(len(clips)), lengths),
+        )
 
     def __call__(self, step: int) -> pairs.Pairs:
         """The batch of training step `step`, leaves `[B, ...]`. Raises ValueError for a frame that
         does not decode or is larger than all first frames, naming it.
         """
         labels = self.labels
-        target, source = pairs.draw_indices(labels, step=int(step), batch=self.batch,
-                                            seed=self.seed)
+        target, source = pairs.draw_indices(
+            labels, step=int(step), batch=self.batch, seed=self.seed
+        )
         images, sizes = self._frames(target)
-        return pairs.Pairs(images, self._frames(source)[0], sizes, labels.boxes[target],
-                           labels.joints[target], labels.visibility[target])
+        return pairs.Pairs(
+            images,
+            self._frames(source)[0],
+            sizes,
+            labels.boxes[target],
+            labels.joints[target],
+            labels.visibility[target],
+        )
 
     def _frames(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Padded frames `[B, height, width, 3]` and their own (height, width), `[B, 2]`."""
@@ -54,15 +67,25 @@ class PairReader:
             clip, t = self.clips[self.clip_index[index]], index - self.labels.clip_start[index]
             image = clip.frames[t]
             if np.any(image.shape[:2] > np.array(self.size)):
-                raise ValueError(f'clip {clip.id}: frame {t} has shape {image.shape}, expected at '
-                                 f'most that of the largest first frame, {self.size}')
+                raise ValueError(
+                    f'clip {clip.id}: frame {t} has shape {image.shape}, expected at '
+                    f'most that of the largest first frame, {self.size}'
+                )
             sizes[row] = image.shape[:2]
-            padded[row, :sizes[row, 0], :sizes[row, 1]] = image
+            padded[row, : sizes[row, 0], : sizes[row, 1]] = image
         return padded, sizes
 
 
-def batches(clips: Sequence[Clip], *, first: int, steps: int, batch: int, seed: int,
-            workers: int = 0, ahead: int = 4) -> Iterator[pairs.Pairs]:
+def batches(
+    clips: Sequence[Clip],
+    *,
+    first: int,
+    steps: int,
+    batch: int,
+    seed: int,
+    workers: int = 0,
+    ahead: int = 4,
+) -> Iterator[pairs.Pairs]:
     """The batches of the steps from `first` to before `steps`, in order.
 
     Args:
@@ -85,6 +108,9 @@ def batches(clips: Sequence[Clip], *, first: int, steps: int, batch: int, seed: 
     if workers:
         if not flags.FLAGS.is_parsed():  # Grain's workers have some, and insist
             flags.FLAGS.mark_as_parsed()
-        data = data.mp_prefetch(grain.multiprocessing.MultiprocessingOptions(
-            num_workers=min(workers, steps - first), per_worker_buffer_size=ahead))
+        data = data.mp_prefetch(
+            grain.multiprocessing.MultiprocessingOptions(
+                num_workers=min(workers, steps - first), per_worker_buffer_size=ahead
+            )
+        )
     return iter(data)

@@ -25,10 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from ttp_jax import evaluate, whole_file
 from ttp_jax.data.clips import Clip
 from ttp_jax.data.skeletons import Skeleton
-from ttp_jax.pictures import (
+from ttp_jax.files import whole_file
+from ttp_jax.results import metrics
+from ttp_jax.results.pictures import (
     Pair,
     View,
     contact_sheet,
@@ -77,10 +78,7 @@ _CAPTIONS = {
 
 
 def summarise(
-    clips: Sequence[Clip],
-    predictions: Mapping[str, Sequence[np.ndarray]],
-    *,
-    skeleton: Skeleton,
+    clips: Sequence[Clip], predictions: Mapping[str, Sequence[np.ndarray]], *, skeleton: Skeleton
 ) -> dict[str, Any]:
     """Scores of every phase, for all people together and for each of them (paper section 4.1).
 
@@ -100,11 +98,11 @@ def summarise(
     _check(clips, predictions)
     labels = [clip.joints for clip in clips], [clip.visibility for clip in clips]
     scores = {
-        phase: evaluate.pooled_pck(found, *labels, skeleton=skeleton)
+        phase: metrics.pooled_pck(found, *labels, skeleton=skeleton)
         for phase, found in predictions.items()
     }
     people = {
-        phase: evaluate.people_pck(found, *labels, skeleton=skeleton)
+        phase: metrics.people_pck(found, *labels, skeleton=skeleton)
         for phase, found in predictions.items()
     }
     unit = 'px' if skeleton.torso is None else ''
@@ -155,7 +153,7 @@ def _compare(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
     if not np.isfinite(before).any():
         nobody = dict.fromkeys(('improved', 'hurt', 'unchanged'), 0)
         return nobody | {'mean_gain': None, 'interval': None}
-    result = evaluate.compare_people(before, after)._asdict()
+    result = metrics.compare_people(before, after)._asdict()
     del result['people']
     return result
 

@@ -2,6 +2,7 @@
 
 Contract: everything is in the pixels of the unaugmented crop, images are `[S, S, 3]` uint8 RGB.
 """
+
 import functools
 
 import jax
@@ -11,12 +12,20 @@ import numpy as np
 from ttp_jax import geometry, heatmaps
 from ttp_jax.data import pairs
 from ttp_jax.data.clips import Clip
-from ttp_jax.model import PoseModel
-from ttp_jax.report import View
+from ttp_jax.networks.model import PoseModel
+from ttp_jax.results.report import View
 
 
-def view(params, batch_stats, clip: Clip, *, target: int, source: int, model: PoseModel,
-         spec: pairs.CropSpec) -> View:
+def view(
+    params,
+    batch_stats,
+    clip: Clip,
+    *,
+    target: int,
+    source: int,
+    model: PoseModel,
+    spec: pairs.CropSpec,
+) -> View:
     """Frame `target` of a clip, rebuilt with the looks of frame `source`."""
     box, size = clip.boxes[target], np.array(clip.frames[target].shape[:2])
     crop = functools.partial(pairs.crop_frame, box=box, spec=spec, valid=size)
@@ -25,17 +34,21 @@ def view(params, batch_stats, clip: Clip, *, target: int, source: int, model: Po
     joints, scores = jax.vmap(heatmaps.decode, in_axes=-1)(maps.supervised[0])
     image = functools.partial(_image, bgr=spec.bgr)
     return View(
-        source=image(looks), target=image(seen),
+        source=image(looks),
+        target=image(seen),
         reconstruction=None if rebuilt is None else image(rebuilt.image[0]),
         self_supervised=None if rebuilt is None else np.asarray(rebuilt.keypoints[0]) * spec.stride,
         affinity=None if maps.affinity is None else np.asarray(maps.affinity[0]),
-        joints=np.asarray(joints) * spec.stride, scores=np.asarray(scores))
+        joints=np.asarray(joints) * spec.stride,
+        scores=np.asarray(scores),
+    )
 
 
 def truth(clip: Clip, frame: int, *, spec: pairs.CropSpec) -> np.ndarray:
     """Labelled joints of a frame in crop pixels, `[J, 2]`."""
-    affine = geometry.augmented_affine(clip.boxes[frame], geometry.Augmentation(), size=spec.size,
-                                       subtract_one=spec.subtract_one)
+    affine = geometry.augmented_affine(
+        clip.boxes[frame], geometry.Augmentation(), size=spec.size, subtract_one=spec.subtract_one
+    )
     return np.asarray(geometry.transform_points(affine, jnp.asarray(clip.joints[frame])))
 
 

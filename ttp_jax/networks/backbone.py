@@ -5,14 +5,15 @@ Contract: images `[N, H, W, 3]`, normalised RGB (or BGR, if the weights want it)
 max-pool and 16 / 2**deconvolutions without it. `width` is the number of channels after the stem
 (64 in every published ResNet); all other channel counts follow from it.
 """
+
 import functools
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
-from ttp_jax import layers
+from ttp_jax.networks import layers
 
 STAGES = {  # depth -> (blocks per stage, bottleneck?)
     10: ((1, 1, 1, 1), False),
@@ -26,6 +27,7 @@ STAGES = {  # depth -> (blocks per stage, bottleneck?)
 
 class BasicBlock(nn.Module):
     """Two 3 x 3 convolutions and a shortcut; the stride is on the first."""
+
     features: int
     stride: int
     conv: Callable[..., nn.Module]
@@ -43,6 +45,7 @@ class BasicBlock(nn.Module):
 
 class Bottleneck(nn.Module):
     """1 x 1, 3 x 3, 1 x 1 and a shortcut; the stride is on the 3 x 3 (as in torchvision)."""
+
     features: int
     stride: int
     conv: Callable[..., nn.Module]
@@ -73,6 +76,7 @@ class ResNet(nn.Module):
 
     Raises ValueError for a depth that is not in `STAGES`.
     """
+
     depth: int
     width: int
     stem_pool: bool
@@ -90,8 +94,13 @@ class ResNet(nn.Module):
             x = layers.max_pool(x, 3, ((1, 1), (1, 1)))
         for stage, count in enumerate(blocks):
             for i in range(count):
-                x = block(self.width * 2**stage, 2 if stage and i == 0 else 1, self.conv, self.norm,
-                          name=f'layer{stage + 1}_{i}')(x)
+                x = block(
+                    self.width * 2**stage,
+                    2 if stage and i == 0 else 1,
+                    self.conv,
+                    self.norm,
+                    name=f'layer{stage + 1}_{i}',
+                )(x)
         return x
 
 
@@ -100,6 +109,7 @@ class Encoder(nn.Module):
 
     Transposed convolutions start from N(0, 0.001^2), as in the release (paper section 4.2).
     """
+
     depth: int
     width: int
     stem_pool: bool
@@ -113,11 +123,17 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
         conv = functools.partial(layers.Conv, lowering=self.lowering, dtype=self.dtype)
-        norm = functools.partial(layers.BatchNorm, use_running_average=not self.train,
-                                 axis_name=self.axis_name)
+        norm = functools.partial(
+            layers.BatchNorm, use_running_average=not self.train, axis_name=self.axis_name
+        )
         x = ResNet(self.depth, self.width, self.stem_pool, conv, norm, name='resnet')(images)
         for i in range(self.deconvolutions):
-            x = layers.ConvTranspose(self.features, kernel_init=nn.initializers.normal(0.001),
-                                     lowering=self.lowering, dtype=self.dtype, name=f'deconv{i}')(x)
+            x = layers.ConvTranspose(
+                self.features,
+                kernel_init=nn.initializers.normal(0.001),
+                lowering=self.lowering,
+                dtype=self.dtype,
+                name=f'deconv{i}',
+            )(x)
             x = nn.relu(norm(name=f'deconv_bn{i}')(x))
         return x

@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from ttp_jax.data.clips import SPLITS, Clip
-from ttp_jax.data.figure import dress, paint_person
-from ttp_jax.data.label_motion import LabelledBody, follow_label, read_labels
-from ttp_jax.data.motion import ANKLES, Motion, act, fit_to_frame, trunk_length
-from ttp_jax.data.scenery import any_light, expose, paint_background
+from ttp_jax.data.drawn.figure import dress, paint_person
+from ttp_jax.data.drawn.label_motion import LabelledBody, follow_label, read_labels
+from ttp_jax.data.drawn.motion import ANKLES, Motion, act, fit_to_frame, trunk_length
+from ttp_jax.data.drawn.scenery import any_light, expose, paint_background
 
 _BOX_MARGIN = 0.12  # trunk lengths; the crop adds a quarter of the box itself
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
-from ttp_jax.data.drawing import (
+from ttp_jax.data.drawn.drawing import (
     SUPERSAMPLE,
     UNIT_SQUARE,
     Canvas,
@@ -31,7 +31,7 @@ from ttp_jax.data.drawing import (
     skin_tone,
     within,
 )
-from ttp_jax.data.motion import (
+from ttp_jax.data.drawn.motion import (
     ANKLES,
     ELBOWS,
     HEAD,

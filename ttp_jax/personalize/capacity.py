@@ -5,19 +5,20 @@ the forward pass leaves for the backward pass. On accelerators more people at on
 memory decides. On a CPU each device is one core and takes one person: a second one only pushes the
 first from the caches (measured: experiments/throughput.py).
 """
+
 import functools
 import math
 import os
 import pathlib
 import re
-from typing import Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
-from ttp_jax import partition, personalize
-from ttp_jax.model import PoseModel
-from ttp_jax.perceptual import Perceptual
+from ttp_jax.networks.model import PoseModel
+from ttp_jax.networks.perceptual import Perceptual
+from ttp_jax.personalize import inner_loop, partition
 
 # Weights, gradient, two moments, and a copy while they are replaced.
 _COPIES = 5
@@ -26,25 +27,43 @@ _OVERHEAD = 3
 _SHARE = 0.8  # of the free memory; the rest is for predictions and for what others need
 
 
-def activation_bytes(trainable: partition.Flat, frozen: partition.Flat, batch_stats, *,
-                     model: PoseModel, perceptual: Perceptual, size: int, batch: int) -> int:
+def activation_bytes(
+    trainable: partition.Flat,
+    frozen: partition.Flat,
+    batch_stats,
+    *,
+    model: PoseModel,
+    perceptual: Perceptual,
+    size: int,
+    batch: int,
+) -> int:
     """What the forward pass of one person's step leaves for the backward pass, parameters aside.
 
     By shapes alone: arguments may be `jax.ShapeDtypeStruct`s. size: of a crop's side, pixels.
     """
-    objective = functools.partial(personalize.self_supervised_loss, model=model)
+    objective = functools.partial(inner_loop.self_supervised_loss, model=model)
     crops = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.float32)
     fixed = jax.tree.leaves((trainable, frozen, batch_stats, perceptual.weights))
     known = {(x.shape, x.dtype) for x in fixed}
 
     def pull_back(trainable, frozen, batch_stats, weights, target, source):
         def loss(t):
-            return objective(t, frozen, batch_stats, jnp.ones(1 + perceptual.terms), target, source,
-                             jax.random.key(0), perceptual=perceptual._replace(weights=weights))[0]
+            return objective(
+                t,
+                frozen,
+                batch_stats,
+                jnp.ones(1 + perceptual.terms),
+                target,
+                source,
+                jax.random.key(0),
+                perceptual=perceptual._replace(weights=weights),
+            )[0]
+
         return jax.vjp(loss, trainable)[1]
 
-    kept = jax.tree.leaves(jax.eval_shape(pull_back, trainable, frozen, batch_stats,
-                                          perceptual.weights, crops, crops))
+    kept = jax.tree.leaves(
+        jax.eval_shape(pull_back, trainable, frozen, batch_stats, perceptual.weights, crops, crops)
+    )
     return sum(x.size * x.dtype.itemsize for x in kept if (x.shape, x.dtype) not in known)
 
 

@@ -5,13 +5,15 @@ By default glibc maps such blocks anew, in pages of 4 KiB, and the kernel clears
 first touch: measured, 5 GB/s where the memory itself runs at 20 to 45, and a training step twice as
 long. glibc reads its settings when a process starts, hence the restart.
 """
+
 import os
 import sys
 
 TUNABLES = 'GLIBC_TUNABLES'
 # Huge pages where the kernel grants them on request; keep freed memory for the next step.
-SETTINGS = ('glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:'
-            'glibc.malloc.trim_threshold=1099511627776')
+SETTINGS = (
+    'glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776'
+)
 
 
 def restart_with_huge_pages() -> None:
@@ -20,5 +22,6 @@ def restart_with_huge_pages() -> None:
     """
     if sys.platform == 'linux' and TUNABLES not in os.environ:
         sys.stdout.flush()
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]],
-                  os.environ | {TUNABLES: SETTINGS})
+        os.execve(
+            sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {TUNABLES: SETTINGS}
+        )

@@ -5,8 +5,10 @@ trainable and a frozen tree, each a flat dict from path to array; `merge` gives 
 Gradients and optimiser state then exist only for what is trained: with a private copy per person,
 a mask on the optimiser would copy the frozen leaves as well.
 """
+
 import re
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import flax.traverse_util
 import jax
@@ -39,13 +41,17 @@ def split(params: Mapping[str, Any], *, frozen: Sequence[str]) -> tuple[Flat, Fl
     flat = flatten(params)
     for pattern in frozen:
         if not any(re.fullmatch(pattern, path) for path in flat):
-            raise ValueError(f'frozen pattern {pattern!r} matches no parameter; '
-                             f'there are {len(flat)}, such as {next(iter(flat))!r}')
+            raise ValueError(
+                f'frozen pattern {pattern!r} matches no parameter; '
+                f'there are {len(flat)}, such as {next(iter(flat))!r}'
+            )
     held = {path for path in flat if any(re.fullmatch(p, path) for p in frozen)}
     if len(held) == len(flat):
         raise ValueError(f'frozen patterns {list(frozen)} leave nothing to train')
-    return ({p: v for p, v in flat.items() if p not in held},
-            {p: v for p, v in flat.items() if p in held})
+    return (
+        {p: v for p, v in flat.items() if p not in held},
+        {p: v for p, v in flat.items() if p in held},
+    )
 
 
 def merge(trainable: Flat, frozen: Flat) -> dict[str, Any]:

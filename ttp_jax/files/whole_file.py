@@ -1,8 +1,9 @@
 """Files that are whole or not there, whoever reads them and whenever the program is stopped."""
+
 import contextlib
 import os
 import pathlib
-from typing import Iterator
+from collections.abc import Iterator
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ phase + stride (i + t), so that each phase is a stride-1 problem in its own rows
 multiplied. The convolution and its transpose are each other's gradients and share their few pieces;
 automatic differentiation of the gathering would make sums of padded copies instead.
 """
+
 import functools
 
 import jax
@@ -28,7 +29,7 @@ def correlate(x, kernel, stride, padding):
     for phase, rows in enumerate(_gather_columns(x, kernel.shape[0], stride, padding, size)):
         products = _multiply(rows, _phase_matrix(kernel, phase, stride), 0)
         taps = jnp.split(products, products.shape[-1] // kernel.shape[-1], axis=-1)
-        sums += [tap[:, t:t + size[0]] for t, tap in enumerate(taps)]
+        sums += [tap[:, t : t + size[0]] for t, tap in enumerate(taps)]
     return sum(sums).astype(x.dtype)
 
 
@@ -47,7 +48,7 @@ def correlate_transpose(y, kernel, stride, padding, size):
     phases += [jnp.zeros_like(phases[0])] * (stride - len(phases))
     x = jnp.stack(phases, axis=2)  # [N, height, stride, width * stride, in]
     x = x.reshape(x.shape[0], height * stride, *x.shape[3:])
-    return x[:, padding:padding + size[0], padding:padding + size[1]].astype(y.dtype)
+    return x[:, padding : padding + size[0], padding : padding + size[1]].astype(y.dtype)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4))
@@ -68,8 +69,10 @@ def _correlate_forward(x, kernel, stride, padding):
 
 def _correlate_backward(stride, padding, residuals, gradient):
     x, kernel = residuals
-    return (correlate_transpose(gradient, kernel, stride, padding, x.shape[1:3]),
-            _kernel_gradient(x, gradient, kernel.shape[0], stride, padding))
+    return (
+        correlate_transpose(gradient, kernel, stride, padding, x.shape[1:3]),
+        _kernel_gradient(x, gradient, kernel.shape[0], stride, padding),
+    )
 
 
 def _transpose_forward(y, kernel, stride, padding, size):
@@ -79,8 +82,10 @@ def _transpose_forward(y, kernel, stride, padding, size):
 def _transpose_backward(stride, padding, size, residuals, gradient):
     del size
     y, kernel = residuals
-    return (correlate(gradient, kernel, stride, padding),
-            _kernel_gradient(gradient, y, kernel.shape[0], stride, padding))
+    return (
+        correlate(gradient, kernel, stride, padding),
+        _kernel_gradient(gradient, y, kernel.shape[0], stride, padding),
+    )
 
 
 correlate.defvjp(_correlate_forward, _correlate_backward)
@@ -94,7 +99,7 @@ def _output_size(x, kernel, stride, padding):
 def _gather_columns(x, k, stride, padding, size):
     """Per phase `[N, H' + taps - 1, W', k * in]`: as channels, the inputs of each output column."""
     x = _pad(x, (padding, padding), (padding, padding))
-    columns = [x[:, :, b:b + (size[1] - 1) * stride + 1:stride] for b in range(k)]
+    columns = [x[:, :, b : b + (size[1] - 1) * stride + 1 : stride] for b in range(k)]
     for phase in range(min(stride, k)):
         stop = (size[0] + _taps(phase, k, stride) - 2) * stride + phase + 1
         yield jnp.concatenate([column[:, phase:stop:stride] for column in columns], axis=-1)
@@ -106,7 +111,7 @@ def _gather_rows(y, k, stride):
     for phase in range(min(stride, k)):
         last = _taps(phase, k, stride) - 1
         padded = _pad(y, (last, last), (0, 0))
-        rows = [padded[:, last - t:2 * last - t + height] for t in range(last + 1)]
+        rows = [padded[:, last - t : 2 * last - t + height] for t in range(last + 1)]
         yield jnp.concatenate(rows, axis=-1)
 
 
@@ -115,7 +120,7 @@ def _sum_columns(columns, stride, width):
     k = columns.shape[3]
     last = (k - 1) // stride
     columns = jnp.pad(columns, ((0, 0), (0, 0), (last, width - columns.shape[2]), (0, 0), (0, 0)))
-    shifted = [columns[:, :, last - b // stride:last - b // stride + width, b] for b in range(k)]
+    shifted = [columns[:, :, last - b // stride : last - b // stride + width, b] for b in range(k)]
     phases = [sum(shifted[phase::stride], jnp.zeros_like(shifted[0])) for phase in range(stride)]
     return jnp.stack(phases, axis=3).reshape(*columns.shape[:2], width * stride, -1)
 

@@ -4,6 +4,7 @@ Contract: a checkpoint folder holds one numbered folder per saved step, each a t
 without any device axis. Loading never guesses: every array is checked by name and shape against the
 model that asks for it, before anything is read.
 """
+
 import json
 import pathlib
 from typing import Any
@@ -91,7 +92,8 @@ def read(folder: pathlib.Path, wanted: Any) -> Any:
         raise ValueError(f'checkpoint {step}: cannot be read ({_first_line(error)})') from None
     _check(step, found, _flat(_without_empty(wanted)))
     arrays = flax.traverse_util.unflatten_dict(
-        {tuple(k.split('/')): jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in found.items()})
+        {tuple(k.split('/')): jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in found.items()}
+    )
     try:
         tree = checkpointer.restore(step, arrays)
     except Exception as error:
@@ -109,18 +111,24 @@ def _newest(folder: pathlib.Path) -> pathlib.Path:
         steps = [p for p in base.glob('*') if p.name.isdigit()] if base.is_dir() else []
         if steps:
             return max(steps, key=lambda p: int(p.name)) / 'default'
-    raise ValueError(f'checkpoint {folder}: no checkpoint there, expected a workdir with '
-                     'checkpoints/<step>, or one step\'s folder')
+    raise ValueError(
+        f'checkpoint {folder}: no checkpoint there, expected a workdir with '
+        "checkpoints/<step>, or one step's folder"
+    )
 
 
 def _check(step: pathlib.Path, found: Flat, wanted: Flat) -> None:
     for name, array in wanted.items():
         if name not in found:
-            raise ValueError(f'checkpoint {step.parent}: {name} is missing; '
-                             'it was made by a model of another shape')
+            raise ValueError(
+                f'checkpoint {step.parent}: {name} is missing; '
+                'it was made by a model of another shape'
+            )
         if tuple(found[name].shape) != tuple(array.shape):
-            raise ValueError(f'checkpoint {step.parent}: {name} has shape '
-                             f'{tuple(found[name].shape)}, this model expects {tuple(array.shape)}')
+            raise ValueError(
+                f'checkpoint {step.parent}: {name} has shape '
+                f'{tuple(found[name].shape)}, this model expects {tuple(array.shape)}'
+            )
 
 
 def _flat(tree: Any) -> Flat:
@@ -138,7 +146,8 @@ def _like(tree: Any, wanted: Any) -> Any:
     empty = flax.traverse_util.empty_node
     shape = flax.traverse_util.flatten_dict(wanted, keep_empty_nodes=True)
     return flax.traverse_util.unflatten_dict(
-        {k: v if v is empty else flat[k] for k, v in shape.items()})
+        {k: v if v is empty else flat[k] for k, v in shape.items()}
+    )
 
 
 def _first_line(error: Exception) -> str:

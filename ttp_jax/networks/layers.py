@@ -25,7 +25,8 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -33,7 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ttp_jax import correlation, winograd
+from ttp_jax.networks import correlation, winograd
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 LOWERINGS = ('library', 'matmul', 'winograd', 'blocked')
@@ -55,8 +56,9 @@ def suited_lowering(weights: str) -> str:
     return (cpu if jax.default_backend() == 'cpu' else other)[weights]
 
 
-def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1,
-             lowering: str = 'library') -> jax.Array:
+def convolve(
+    x: jax.Array, kernel: jax.Array, *, stride: int = 1, lowering: str = 'library'
+) -> jax.Array:
     """Convolves `x [N, H, W, in]` with `kernel [k, k, in, out]`, k odd, k // 2 zeros on both sides.
 
     Returns `[N, ceil(H / stride), ceil(W / stride), out]`. Raises ValueError for an unknown
@@ -65,8 +67,9 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1,
     _check_lowering(lowering)
     padding = kernel.shape[0] // 2
     if lowering == 'library':
-        return lax.conv_general_dilated(x, kernel, (stride, stride), [(padding, padding)] * 2,
-                                        dimension_numbers=DIMENSIONS)
+        return lax.conv_general_dilated(
+            x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=DIMENSIONS
+        )
     tileable = lowering != 'matmul' and kernel.shape[0] == 3 and stride == 1
     tile = _tile(x, kernel.shape[3]) if tileable else 0
     return _compute(_Tiled(tile) if tile else _Direct(stride, padding), x, kernel, lowering)
@@ -81,8 +84,14 @@ def convolve_transpose(x: jax.Array, kernel: jax.Array, *, lowering: str = 'libr
     """
     _check_lowering(lowering)
     if lowering == 'library':
-        return lax.conv_general_dilated(x, kernel[::-1, ::-1], (1, 1), [(2, 2)] * 2,
-                                        lhs_dilation=(2, 2), dimension_numbers=DIMENSIONS)
+        return lax.conv_general_dilated(
+            x,
+            kernel[::-1, ::-1],
+            (1, 1),
+            [(2, 2)] * 2,
+            lhs_dilation=(2, 2),
+            dimension_numbers=DIMENSIONS,
+        )
     convolution = _correlate_transpose
     if lowering != 'matmul' and _tile(x, 4 * kernel.shape[3]) == 4:
         convolution, kernel = _doubling_winograd, _by_parity(kernel)
@@ -103,7 +112,9 @@ def convolve_upsampled(x: jax.Array, kernel: jax.Array, *, lowering: str = 'libr
     # Row y of the output reads rows y - 1, y, y + 1 of the repeated image. Of an odd row these are
     # rows i, i, i + 1 of x, of an even one i - 1, i, i; `convolve_transpose` says which tap is whose.
     taps = jnp.array([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], kernel.dtype)
-    return convolve_transpose(x, jnp.einsum('ua,vb,abio->uvio', taps, taps, kernel), lowering=lowering)
+    return convolve_transpose(
+        x, jnp.einsum('ua,vb,abio->uvio', taps, taps, kernel), lowering=lowering
+    )
 
 
 # The 'winograd' and 'blocked' lowerings: what to compute a layer by, and how many images at a time.
@@ -127,11 +138,14 @@ def _images_at_once(x: jax.Array, kernel: jax.Array) -> int:
     k, _, channels, features = kernel.shape
     image = 4 * k * (channels + features) * x.shape[1] * x.shape[2]
     wanted = max(BLOCK_BYTES, 8 * 4 * kernel.size) / image
-    return next((n for n in range(1, x.shape[0]) if x.shape[0] % n == 0 and n >= wanted), x.shape[0])
+    return next(
+        (n for n in range(1, x.shape[0]) if x.shape[0] % n == 0 and n >= wanted), x.shape[0]
+    )
 
 
 class _Direct(NamedTuple):
     """A convolution as a value, so that layers of one shape are traced once."""
+
     stride: int
     padding: int
 
@@ -230,7 +244,7 @@ def _max_along(x, axis, window, before, after):
     edges = [(0, 0, 0)] * x.ndim
     edges[axis] = (before, length - before - x.shape[axis], 0)
     pairs = lax.pad(x, jnp.array(-jnp.inf, x.dtype), edges)
-    pairs = pairs.reshape(*x.shape[:axis], -1, 2, *x.shape[axis + 1:])
+    pairs = pairs.reshape(*x.shape[:axis], -1, 2, *x.shape[axis + 1 :])
     even, odd = (lax.index_in_dim(pairs, i, axis + 1, keepdims=False) for i in (0, 1))
     if window == 2:
         return jnp.maximum(even, odd)
@@ -246,6 +260,7 @@ def _check_lowering(lowering: str) -> None:
 
 class SeparableMaps(NamedTuple):
     """Maps `[N, H, W, C]` that are outer products: `rows [N, H, C]` times `columns [N, W, C]`."""
+
     rows: jax.Array
     columns: jax.Array
 
@@ -276,7 +291,7 @@ def _neighbours(profile: jax.Array, k: int) -> jax.Array:
     """`[N, L, C]` to `[N, C, k, L]`: each position's `k` neighbours, zeros beyond the ends."""
     profile = profile.swapaxes(1, 2)
     padded = jnp.pad(profile, ((0, 0), (0, 0), (k // 2, k // 2)))
-    return jnp.stack([padded[..., t:t + profile.shape[2]] for t in range(k)], axis=2)
+    return jnp.stack([padded[..., t : t + profile.shape[2]] for t in range(k)], axis=2)
 
 
 class Conv(nn.Module):
@@ -286,6 +301,7 @@ class Conv(nn.Module):
     computes and returns in (None: the input's); parameters stay float32. Raises ValueError for an
     even size.
     """
+
     features: int
     kernel: int = 3
     stride: int = 1
@@ -322,6 +338,7 @@ class ConvTranspose(nn.Module):
     See `convolve_transpose` for the kernel's orientation. `dtype` as in `Conv`. Raises ValueError
     for other than kernel 4, stride 2.
     """
+
     features: int
     kernel: int = 4
     stride: int = 2
@@ -334,8 +351,10 @@ class ConvTranspose(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         if (self.kernel, self.stride) != (4, 2):
-            raise ValueError(f'{_name(self)}: kernel {self.kernel}, stride {self.stride}, '
-                             'expected kernel 4, stride 2')
+            raise ValueError(
+                f'{_name(self)}: kernel {self.kernel}, stride {self.stride}, '
+                'expected kernel 4, stride 2'
+            )
         return _apply_kernel(self, functools.partial(convolve_transpose, lowering=self.lowering), x)
 
 
@@ -361,6 +380,7 @@ class BatchNorm(nn.Module):
     `use_running_average` (attribute or argument) uses the stored statistics instead. With
     `axis_name` the batch is the whole of that mapped axis, on all devices.
     """
+
     use_running_average: bool | None = None
     momentum: float = 0.1
     epsilon: float = 1e-5
@@ -370,8 +390,9 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, use_running_average: bool | None = None) -> jax.Array:
-        use_stored = nn.merge_param('use_running_average', self.use_running_average,
-                                    use_running_average)
+        use_stored = nn.merge_param(
+            'use_running_average', self.use_running_average, use_running_average
+        )
         channels = x.shape[-1:]
         scale = self.param('scale', self.scale_init, channels)
         bias = self.param('bias', self.bias_init, channels)
@@ -395,6 +416,7 @@ def _normalise(x, mean, var, scale, bias, epsilon):
 
 def _moments(x, axis_name):
     """Mean and biased variance per channel over all else and `axis_name`; of how many values."""
+
     def average(values):
         local = values.mean(range(values.ndim - 1))
         return lax.pmean(local, axis_name) if axis_name else local

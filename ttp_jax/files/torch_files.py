@@ -9,12 +9,14 @@ Read: `.pth` as zip archive (PyTorch 1.6 and later) and as the older stream of p
 torchvision's VGG-16 still is), and safetensors. Written: the zip archive, as
 `torch.load(weights_only=True)` reads it.
 """
+
 import collections
 import os
 import pathlib
 import pickle
 import zipfile
-from typing import Any, BinaryIO, Callable, Mapping, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -23,10 +25,16 @@ import safetensors.numpy
 Tensors = dict[str, np.ndarray]
 
 DTYPES = {
-    'DoubleStorage': np.dtype('<f8'), 'FloatStorage': np.dtype('<f4'),
-    'HalfStorage': np.dtype('<f2'), 'BFloat16Storage': np.dtype(ml_dtypes.bfloat16),
-    'LongStorage': np.dtype('<i8'), 'IntStorage': np.dtype('<i4'), 'ShortStorage': np.dtype('<i2'),
-    'CharStorage': np.dtype('i1'), 'ByteStorage': np.dtype('u1'), 'BoolStorage': np.dtype('?'),
+    'DoubleStorage': np.dtype('<f8'),
+    'FloatStorage': np.dtype('<f4'),
+    'HalfStorage': np.dtype('<f2'),
+    'BFloat16Storage': np.dtype(ml_dtypes.bfloat16),
+    'LongStorage': np.dtype('<i8'),
+    'IntStorage': np.dtype('<i4'),
+    'ShortStorage': np.dtype('<i2'),
+    'CharStorage': np.dtype('i1'),
+    'ByteStorage': np.dtype('u1'),
+    'BoolStorage': np.dtype('?'),
 }
 # How the older format begins: the pickled number 0x1950a86a20f9469cfc6c.
 LEGACY_START = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'
@@ -34,6 +42,7 @@ LEGACY_START = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'
 
 class _Storage(NamedTuple):
     """A run of `size` numbers that the file holds under `key`."""
+
     dtype: np.dtype
     key: str
     size: int
@@ -41,6 +50,7 @@ class _Storage(NamedTuple):
 
 class _Tensor(NamedTuple):
     """A strided view of a storage, in elements; its numbers are read only when they are wanted."""
+
     storage: _Storage
     offset: int
     shape: tuple[int, ...]
@@ -52,6 +62,7 @@ class _Foreign(ValueError):
 
 
 # --- reading ---------------------------------------------------------------------------------
+
 
 def read(path: str | os.PathLike) -> Tensors:
     """The tensors of a state dict; of a training checkpoint, those of its `state_dict`.
@@ -85,7 +96,7 @@ def _reader(path: pathlib.Path) -> Callable[[pathlib.Path], Tensors]:
         return safetensors.numpy.load_file
     if LEGACY_START.startswith(start):
         raise ValueError(f'it ends after {len(start)} bytes')
-    raise _Foreign('neither PyTorch\'s .pth nor safetensors')
+    raise _Foreign("neither PyTorch's .pth nor safetensors")
 
 
 def _read_zip(path: pathlib.Path) -> Tensors:
@@ -98,8 +109,10 @@ def _read_zip(path: pathlib.Path) -> Tensors:
             raise _Foreign('numbers in big-endian order')
         with archive.open(f'{root}data.pkl') as file:
             tree = _Unpickler(file).load()
-        return {name: _array(tensor, archive.read(f'{root}data/{tensor.storage.key}'))
-                for name, tensor in _state_dict(tree).items()}
+        return {
+            name: _array(tensor, archive.read(f'{root}data/{tensor.storage.key}'))
+            for name, tensor in _state_dict(tree).items()
+        }
 
 
 def _read_legacy(path: pathlib.Path) -> Tensors:
@@ -111,8 +124,9 @@ def _read_legacy(path: pathlib.Path) -> Tensors:
         tree = unpickler.load()
         keys = _Unpickler(file).load()
         data = {key: _read_storage(file, unpickler.storages[key]) for key in keys}
-    return {name: _array(tensor, data[tensor.storage.key])
-            for name, tensor in _state_dict(tree).items()}
+    return {
+        name: _array(tensor, data[tensor.storage.key]) for name, tensor in _state_dict(tree).items()
+    }
 
 
 def _read_storage(file: BinaryIO, storage: _Storage) -> bytes:
@@ -141,7 +155,7 @@ def _array(tensor: _Tensor, data: bytes) -> np.ndarray:
     if len(values) < storage.size:
         raise ValueError(f'storage {storage.key} has {len(values)} of {storage.size} numbers')
     reach = sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
-    if min(offset, *shape, *strides, 0) < 0 or 0 not in shape and offset + reach >= len(values):
+    if min(offset, *shape, *strides, 0) < 0 or (0 not in shape and offset + reach >= len(values)):
         raise ValueError(f'a tensor of shape {shape} reaches outside of storage {storage.key}')
     steps = [step * storage.dtype.itemsize for step in strides]
     return np.lib.stride_tricks.as_strided(values[offset:], shape, steps).copy()
@@ -223,15 +237,27 @@ def _pickled(tensors: Mapping[str, np.ndarray]) -> bytes:
     ordered = _global('collections', 'OrderedDict') + pickle.EMPTY_TUPLE + pickle.REDUCE
     items = []
     for key, (name, value) in enumerate(tensors.items()):
-        strides = tuple(int(np.prod(value.shape[i + 1:])) for i in range(value.ndim))
-        storage = _tuple(_plain('storage'), _global('torch', STORAGES[value.dtype]),
-                         _plain(str(key)), _plain('cpu'), _plain(value.size))
-        arguments = _tuple(storage + pickle.BINPERSID, _plain(0), _plain(value.shape),
-                           _plain(strides), _plain(False), ordered)
+        strides = tuple(int(np.prod(value.shape[i + 1 :])) for i in range(value.ndim))
+        storage = _tuple(
+            _plain('storage'),
+            _global('torch', STORAGES[value.dtype]),
+            _plain(str(key)),
+            _plain('cpu'),
+            _plain(value.size),
+        )
+        arguments = _tuple(
+            storage + pickle.BINPERSID,
+            _plain(0),
+            _plain(value.shape),
+            _plain(strides),
+            _plain(False),
+            ordered,
+        )
         rebuild = _global('torch._utils', '_rebuild_tensor_v2')
         items.append(_plain(name) + rebuild + arguments + pickle.REDUCE)
-    return b''.join([pickle.PROTO, b'\x02', ordered, pickle.MARK, *items, pickle.SETITEMS,
-                     pickle.STOP])
+    return b''.join(
+        [pickle.PROTO, b'\x02', ordered, pickle.MARK, *items, pickle.SETITEMS, pickle.STOP]
+    )
 
 
 def _global(module: str, name: str) -> bytes:

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 
 from ttp_jax.data import penn_action
-from ttp_jax.data.motion import (
+from ttp_jax.data.drawn.motion import (
     ANKLES,
     ELBOWS,
     HEAD,

@@ -8,14 +8,17 @@ people they stay one copy, and people are folded into the batch.
 Choices: `random` (untrained convolutions, the default where there are no weights), `vgg16` (the
 paper's), `squeezenet`; the last two from a file of arrays.
 """
+
 import pathlib
-from typing import Callable, Mapping, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ttp_jax import geometry, layers
+from ttp_jax import geometry
+from ttp_jax.networks import layers
 
 Weights = Mapping[str, jax.Array]
 
@@ -30,6 +33,7 @@ class Perceptual(NamedTuple):
     `means` is where the running means of the 1 + terms losses start; zeros mean: at the first
     batch's own losses. `lowering` is how its convolutions are computed, see layers.py.
     """
+
     features: Callable[[Weights, jax.Array, str], list[jax.Array]]
     weights: Weights
     terms: int
@@ -51,8 +55,9 @@ def _conv(weights: Weights, name: str, x: jax.Array, lowering: str, stride: int 
 RANDOM_STAGES = (16, 32, 64)
 
 
-def random_features(weights: Weights, images: jax.Array, lowering: str = 'library'
-                    ) -> list[jax.Array]:
+def random_features(
+    weights: Weights, images: jax.Array, lowering: str = 'library'
+) -> list[jax.Array]:
     """Three untrained stages of convolution and ReLU, each after the first at half the size."""
     maps, x = [], images
     for i in range(len(RANDOM_STAGES)):
@@ -63,7 +68,7 @@ def random_features(weights: Weights, images: jax.Array, lowering: str = 'librar
 
 def random_weights(seed: int) -> dict[str, np.ndarray]:
     """He-normal kernels `[3, 3, in, out]`, the same for the same seed on every machine."""
-    rng = np.random.Generator(np.random.PCG64([seed, 0x9e3779b9]))
+    rng = np.random.Generator(np.random.PCG64([seed, 0x9E3779B9]))
     weights, channels = {}, 3
     for i, features in enumerate(RANDOM_STAGES):
         scale = np.sqrt(2 / (9 * channels))
@@ -79,12 +84,25 @@ def random_weights(seed: int) -> dict[str, np.ndarray]:
 # torchvision's numbering of `features`: convolutions, and the pools that open the later blocks.
 VGG16_SLICES = ((0, 2), (5, 7), (10, 12), (14, 17, 19), (21, 24, 26))
 VGG16_POOLED = (5, 10, 17, 24)
-VGG16_CHANNELS = {0: 64, 2: 64, 5: 128, 7: 128, 10: 256, 12: 256, 14: 256, 17: 512, 19: 512,
-                  21: 512, 24: 512, 26: 512}
+VGG16_CHANNELS = {
+    0: 64,
+    2: 64,
+    5: 128,
+    7: 128,
+    10: 256,
+    12: 256,
+    14: 256,
+    17: 512,
+    19: 512,
+    21: 512,
+    24: 512,
+    26: 512,
+}
 
 
-def vgg16_features(weights: Weights, images: jax.Array, lowering: str = 'library'
-                   ) -> list[jax.Array]:
+def vgg16_features(
+    weights: Weights, images: jax.Array, lowering: str = 'library'
+) -> list[jax.Array]:
     """relu1_2, relu2_2, relu3_2, relu4_2, relu5_2: torchvision's `features` cut at 4, 9, 14, 21, 28."""
     maps, x = [], images
     for group in VGG16_SLICES:
@@ -107,15 +125,24 @@ def vgg16_shapes() -> dict[str, tuple[int, ...]]:
 # --- SqueezeNet 1.0 --------------------------------------------------------------------------
 
 # fire module -> (squeeze, expand) channels; max-pools stand before 2, 5 and 9.
-FIRES = {2: (16, 64), 3: (16, 64), 4: (32, 128), 5: (32, 128), 6: (48, 192), 7: (48, 192),
-         8: (64, 256), 9: (64, 256)}
+FIRES = {
+    2: (16, 64),
+    3: (16, 64),
+    4: (32, 128),
+    5: (32, 128),
+    6: (48, 192),
+    7: (48, 192),
+    8: (64, 256),
+    9: (64, 256),
+}
 SQUEEZENET_MAPS = (3, 5, 7, 9)
 # Caffe's mean pixel, in the BGR order and 0 ... 255 range that its weights expect.
 CAFFE_MEAN = (104.0, 117.0, 123.0)
 
 
-def squeezenet_features(weights: Weights, images: jax.Array, lowering: str = 'library'
-                        ) -> list[jax.Array]:
+def squeezenet_features(
+    weights: Weights, images: jax.Array, lowering: str = 'library'
+) -> list[jax.Array]:
     """Activations after conv1 and the fire modules 3, 5, 7 and 9 of Caffe's SqueezeNet 1.0."""
     x = geometry.denormalise(images)[..., ::-1] - jnp.asarray(CAFFE_MEAN)
     x = jax.nn.relu(_unpadded_stem(weights, x, lowering))
@@ -123,9 +150,13 @@ def squeezenet_features(weights: Weights, images: jax.Array, lowering: str = 'li
     for i in FIRES:
         x = layers.max_pool(x, 3, _ceil_pad(x)) if i in (2, 5, 9) else x
         squeezed = jax.nn.relu(_conv(weights, f'fire{i}/squeeze1x1', x, lowering))
-        x = jnp.concatenate([
-            jax.nn.relu(_conv(weights, f'fire{i}/expand{k}x{k}', squeezed, lowering))
-            for k in (1, 3)], axis=-1)
+        x = jnp.concatenate(
+            [
+                jax.nn.relu(_conv(weights, f'fire{i}/expand{k}x{k}', squeezed, lowering))
+                for k in (1, 3)
+            ],
+            axis=-1,
+        )
         maps += [x] if i in SQUEEZENET_MAPS else []
     return maps
 
@@ -136,7 +167,9 @@ def _unpadded_stem(weights: Weights, x: jax.Array, lowering: str) -> jax.Array:
     From the second pixel on, the padded one's windows are the unpadded one's, behind the first.
     """
     height, width = ((n - 7) // 2 + 1 for n in x.shape[1:3])
-    return _conv(weights, 'conv1', x[:, 1:, 1:], lowering, stride=2)[:, 1:1 + height, 1:1 + width]
+    return _conv(weights, 'conv1', x[:, 1:, 1:], lowering, stride=2)[
+        :, 1 : 1 + height, 1 : 1 + width
+    ]
 
 
 def _ceil_pad(x: jax.Array) -> layers.Padding:
@@ -149,9 +182,11 @@ def squeezenet_shapes() -> dict[str, tuple[int, ...]]:
     shapes = {'conv1.weight': (7, 7, 3, 96), 'conv1.bias': (96,)}
     channels = 96
     for i, (squeeze, expand) in FIRES.items():
-        for name, k, fan_in, features in (('squeeze1x1', 1, channels, squeeze),
-                                          ('expand1x1', 1, squeeze, expand),
-                                          ('expand3x3', 3, squeeze, expand)):
+        for name, k, fan_in, features in (
+            ('squeeze1x1', 1, channels, squeeze),
+            ('expand1x1', 1, squeeze, expand),
+            ('expand3x3', 3, squeeze, expand),
+        ):
             shapes[f'fire{i}/{name}.weight'] = (k, k, fan_in, features)
             shapes[f'fire{i}/{name}.bias'] = (features,)
         channels = 2 * expand
@@ -159,6 +194,7 @@ def squeezenet_shapes() -> dict[str, tuple[int, ...]]:
 
 
 # --- choosing one ----------------------------------------------------------------------------
+
 
 def load(kind: str, *, weights: str | None = None, seed: int = 0) -> Perceptual:
     """The frozen network named by `kind`.
@@ -197,8 +233,10 @@ def _read(path: str | None, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, 
         if name not in found:
             raise ValueError(f'perceptual weights {path}: {name} is missing')
         if found[name].shape != tuple(shape):
-            raise ValueError(f'perceptual weights {path}: {name} has shape {found[name].shape}, '
-                             f'expected {tuple(shape)}')
+            raise ValueError(
+                f'perceptual weights {path}: {name} has shape {found[name].shape}, '
+                f'expected {tuple(shape)}'
+            )
     return _on_device(found)
 
 

@@ -11,6 +11,7 @@ Variants (paper section 4.2):
   shared_rotation   as above; the self-supervised task is telling which way up the image is
   baseline          labelled heatmaps only
 """
+
 import functools
 from typing import Any, NamedTuple
 
@@ -18,7 +19,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ttp_jax import backbone, heatmaps, layers
+from ttp_jax import heatmaps
+from ttp_jax.networks import backbone, layers
 
 VARIANTS = ('transformer', 'shared_keypoint', 'shared_rotation', 'baseline')
 
@@ -29,6 +31,7 @@ class Heatmaps(NamedTuple):
     supervised `[N, h, w, J]`; self_supervised `[N, h, w, K]`, affinity `[N, J, K]` and rotation
     `[N, 4]` logits are None where the variant has none.
     """
+
     supervised: jax.Array
     self_supervised: jax.Array | None = None
     affinity: jax.Array | None = None
@@ -37,6 +40,7 @@ class Heatmaps(NamedTuple):
 
 class Reconstruction(NamedTuple):
     """The target rebuilt: image `[N, H, W, 3]`, its keypoints `[N, K, 2]`, (x, y) in cells."""
+
     image: jax.Array
     keypoints: jax.Array
 
@@ -46,6 +50,7 @@ class DecoderLayer(nn.Module):
 
     queries `[N, J, C]`, memory `[N, P, C]` to `[N, J, C]`.
     """
+
     heads: int
     feedforward: int
     dropout: float
@@ -54,8 +59,12 @@ class DecoderLayer(nn.Module):
     @nn.compact
     def __call__(self, queries: jax.Array, memory: jax.Array) -> jax.Array:
         attention = functools.partial(
-            nn.MultiHeadDotProductAttention, self.heads, dropout_rate=self.dropout,
-            broadcast_dropout=False, deterministic=not self.train)
+            nn.MultiHeadDotProductAttention,
+            self.heads,
+            dropout_rate=self.dropout,
+            broadcast_dropout=False,
+            deterministic=not self.train,
+        )
         norm = functools.partial(nn.LayerNorm, epsilon=1e-5)
         drop = nn.Dropout(self.dropout, deterministic=not self.train)
         x = norm(name='norm1')(queries + drop(attention(name='self_attention')(queries)))
@@ -67,6 +76,7 @@ class DecoderLayer(nn.Module):
 
 class AffinityTransformer(nn.Module):
     """Features `[N, h, w, C]` to the affinity matrix `[N, J, K]` (paper section 3.1)."""
+
     joints: int
     keypoints: int
     heads: int
@@ -80,25 +90,37 @@ class AffinityTransformer(nn.Module):
         queries = self.param('queries', nn.initializers.normal(1.0), (self.joints, channels))
         queries = jnp.broadcast_to(queries, (n, *queries.shape))
         memory = features.reshape(n, -1, channels)
-        x = DecoderLayer(self.heads, self.feedforward, self.dropout, self.train,
-                         name='decoder')(queries, memory)
+        x = DecoderLayer(self.heads, self.feedforward, self.dropout, self.train, name='decoder')(
+            queries, memory
+        )
         x = nn.LayerNorm(epsilon=1e-5, name='norm')(x)
         return nn.softmax(nn.Dense(self.keypoints, name='affinity')(x), axis=-1)
 
 
 class _ConvNormRelu(nn.Module):
     """The convolution, norm and ReLU that the image networks are made of."""
+
     train: bool
     lowering: str
     axis_name: str | None
     dtype: Any
 
-    def unit(self, x: jax.Array | layers.SeparableMaps, features: int, name: str, kernel: int = 3,
-             **how: Any) -> jax.Array:
-        x = layers.Conv(features, kernel, lowering=self.lowering, dtype=self.dtype, name=name,
-                        **how)(x)
-        norm = layers.BatchNorm(use_running_average=not self.train, axis_name=self.axis_name,
-                                name=name.replace('conv', 'bn'))
+    def unit(
+        self,
+        x: jax.Array | layers.SeparableMaps,
+        features: int,
+        name: str,
+        kernel: int = 3,
+        **how: Any,
+    ) -> jax.Array:
+        x = layers.Conv(
+            features, kernel, lowering=self.lowering, dtype=self.dtype, name=name, **how
+        )(x)
+        norm = layers.BatchNorm(
+            use_running_average=not self.train,
+            axis_name=self.axis_name,
+            name=name.replace('conv', 'bn'),
+        )
         return nn.relu(norm(x))
 
 
@@ -107,6 +129,7 @@ class ImageEncoder(_ConvNormRelu):
 
     The pose encoder's maps may come as `SeparableMaps`, which are never multiplied out.
     """
+
     width: int = 32
 
     @nn.compact
@@ -114,7 +137,7 @@ class ImageEncoder(_ConvNormRelu):
         x = self.unit(x, self.width, 'conv1_0', kernel=7)
         x = self.unit(x, self.width, 'conv1_1')
         for stage in (2, 3, 4):
-            features = self.width * 2**(stage - 1)
+            features = self.width * 2 ** (stage - 1)
             x = self.unit(x, features, f'conv{stage}_0', stride=2)
             x = self.unit(x, features, f'conv{stage}_1')
         return x
@@ -128,8 +151,9 @@ class Renderer(_ConvNormRelu):
         for stage in (1, 2, 3, 4):
             x = self.unit(x, x.shape[-1] // 2, f'conv{stage}_0', upsample=stage > 1)
             x = self.unit(x, x.shape[-1], f'conv{stage}_1')
-        return layers.Conv(3, 3, use_bias=True, lowering=self.lowering, dtype=self.dtype,
-                           name='image')(x)
+        return layers.Conv(
+            3, 3, use_bias=True, lowering=self.lowering, dtype=self.dtype, name='image'
+        )(x)
 
 
 class PoseModel(nn.Module):
@@ -140,6 +164,7 @@ class PoseModel(nn.Module):
     `model.clone(train=False, lowering=...)` applies the same tree. Raises ValueError for an unknown
     variant or depth.
     """
+
     joints: int = 13
     keypoints: int = 30
     variant: str = 'transformer'
@@ -161,15 +186,24 @@ class PoseModel(nn.Module):
     def setup(self):
         if self.variant not in VARIANTS:
             raise ValueError(f'no variant {self.variant!r}; known: {", ".join(VARIANTS)}')
-        how = dict(train=self.train, lowering=self.lowering, axis_name=self.axis_name,
-                   dtype=self.dtype)
-        head = functools.partial(layers.Conv, kernel=1, use_bias=True, lowering=self.lowering,
-                                 dtype=self.dtype, kernel_init=nn.initializers.normal(0.001))
-        self.encoder = backbone.Encoder(self.depth, self.width, self.stem_pool,
-                                        self.deconvolutions, self.features, **how)
+        how = dict(
+            train=self.train, lowering=self.lowering, axis_name=self.axis_name, dtype=self.dtype
+        )
+        head = functools.partial(
+            layers.Conv,
+            kernel=1,
+            use_bias=True,
+            lowering=self.lowering,
+            dtype=self.dtype,
+            kernel_init=nn.initializers.normal(0.001),
+        )
+        self.encoder = backbone.Encoder(
+            self.depth, self.width, self.stem_pool, self.deconvolutions, self.features, **how
+        )
         if self.variant == 'transformer':
             self.affinity_transformer = AffinityTransformer(
-                self.joints, self.keypoints, self.heads, self.feedforward, self.dropout, self.train)
+                self.joints, self.keypoints, self.heads, self.feedforward, self.dropout, self.train
+            )
         else:
             self.supervised_head = head(self.joints)
         if self.variant == 'shared_rotation':
@@ -189,8 +223,10 @@ class PoseModel(nn.Module):
         """Side of the heatmaps of a crop of side `size`. Raises ValueError where it does not fit."""
         shrink = 32 if self.stem_pool else 16
         if size % max(shrink, 8):
-            raise ValueError(f'crops of {size} pixels: expected a multiple of {shrink}, by which '
-                             'the encoder shrinks them')
+            raise ValueError(
+                f'crops of {size} pixels: expected a multiple of {shrink}, by which '
+                'the encoder shrinks them'
+            )
         return size // shrink * 2**self.deconvolutions
 
     def heatmaps(self, images: jax.Array) -> Heatmaps:
@@ -218,13 +254,19 @@ class PoseModel(nn.Module):
         self_supervised `[N, h, w, K]` of the target; source `[N, H, W, 3]`.
         """
         keypoints = keypoint_bottleneck(self_supervised)
-        maps = pose_maps(keypoints, size=self_supervised.shape[1:3], image_size=source.shape[1:3],
-                         sigma=self.sigma)
+        maps = pose_maps(
+            keypoints,
+            size=self_supervised.shape[1:3],
+            image_size=source.shape[1:3],
+            sigma=self.sigma,
+        )
         appearance = self.appearance_encoder(source)
         image = self.renderer(jnp.concatenate([appearance, self.pose_encoder(maps)], axis=-1))
         return Reconstruction(image, keypoints)
 
-    def __call__(self, target: jax.Array, source: jax.Array) -> tuple[Heatmaps, Reconstruction | None]:
+    def __call__(
+        self, target: jax.Array, source: jax.Array
+    ) -> tuple[Heatmaps, Reconstruction | None]:
         """Both tasks on one batch: heatmaps of the target, and the target rebuilt from the source."""
         seen = self.heatmaps(target)
         return seen, self.reconstruct(seen.self_supervised, source) if self.reconstructs else None
@@ -242,15 +284,20 @@ def gaussian_maps(keypoints: jax.Array, *, size: tuple[int, int], sigma: float) 
     return jnp.moveaxis(jax.vmap(jax.vmap(one))(keypoints), 1, -1)
 
 
-def pose_maps(keypoints: jax.Array, *, size: tuple[int, int], image_size: tuple[int, int],
-              sigma: float) -> layers.SeparableMaps:
+def pose_maps(
+    keypoints: jax.Array, *, size: tuple[int, int], image_size: tuple[int, int], sigma: float
+) -> layers.SeparableMaps:
     """The Gaussian maps `[N, H, W, K]`, bilinearly upsampled to the image, as their two factors.
 
     Both a Gaussian and bilinear interpolation are separable, so each axis is upsampled alone.
     """
+
     def profile(centre, cells, pixels):
-        line = jnp.exp(-(jnp.arange(cells) - centre[..., None])**2 / (2 * sigma**2))
+        line = jnp.exp(-((jnp.arange(cells) - centre[..., None]) ** 2) / (2 * sigma**2))
         line = jax.image.resize(line, (*line.shape[:-1], pixels), 'bilinear')
         return jnp.moveaxis(line, 1, -1)
-    return layers.SeparableMaps(profile(keypoints[..., 1], size[0], image_size[0]),
-                                profile(keypoints[..., 0], size[1], image_size[1]))
+
+    return layers.SeparableMaps(
+        profile(keypoints[..., 1], size[0], image_size[0]),
+        profile(keypoints[..., 0], size[1], image_size[1]),
+    )

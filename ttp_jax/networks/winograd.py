@@ -11,8 +11,10 @@ polynomials, which are known by their values at n - 1 points and at infinity. Po
 lie close around one keep digits: with these a float32 result is right to about 1e-6 (tile 2) and
 5e-6 (tile 4) of the largest, where 0, 1, -1, 2, -2 lose several times as much.
 """
+
 import functools
-from typing import NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +22,12 @@ import numpy as np
 from jax import lax
 
 TAPS = 3
-POINTS = {2: (0, 1, -1), 4: (0, 0.5**0.5, -0.5**0.5, 2**0.5, -2**0.5)}
+POINTS = {2: (0, 1, -1), 4: (0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5))}
 
 
 class Transforms(NamedTuple):
     """Of one axis, in float64: output `[tile, n]`, kernel `[n, 3]`, input `[n, n]`."""
+
     output: np.ndarray
     kernel: np.ndarray
     input: np.ndarray
@@ -36,12 +39,13 @@ def transforms(tile: int) -> Transforms:
     points = np.array(POINTS[tile])
     others = [np.delete(points, i) for i in range(len(points))]
     scale = np.array([np.prod(point - rest) for point, rest in zip(points, others)])
-    kernel = points[:, None]**np.arange(TAPS) / scale[:, None]
+    kernel = points[:, None] ** np.arange(TAPS) / scale[:, None]
     products = [np.append(np.poly(rest)[::-1], 0) for rest in others]
     return Transforms(
-        output=np.column_stack([points**np.arange(tile)[:, None], np.eye(tile)[-1]]),
+        output=np.column_stack([points ** np.arange(tile)[:, None], np.eye(tile)[-1]]),
         kernel=np.vstack([kernel, np.eye(TAPS)[-1]]),
-        input=np.vstack([*products, np.poly(points)[::-1]]))
+        input=np.vstack([*products, np.poly(points)[::-1]]),
+    )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -76,13 +80,15 @@ def _multiply(a, b, axis_a, axis_b):
 def _input_tiles(x, tile):
     """Overlapping n x n pixels, transformed: `[N, H, W, C]` to `[n^2, tiles, C]`."""
     rows, columns = _counts(x.shape, tile)
-    x = jnp.pad(x, ((0, 0), (1, 1 + tile * rows - x.shape[1]), (1, 1 + tile * columns - x.shape[2]),
-                    (0, 0)))
+    x = jnp.pad(
+        x, ((0, 0), (1, 1 + tile * rows - x.shape[1]), (1, 1 + tile * columns - x.shape[2]), (0, 0))
+    )
     for axis, count in ((1, rows), (3, columns)):  # the first stack moves columns to 3
-        windows = [lax.slice_in_dim(x, i, i + tile * (count - 1) + 1, tile, axis)
-                   for i in range(tile + 2)]
+        windows = [
+            lax.slice_in_dim(x, i, i + tile * (count - 1) + 1, tile, axis) for i in range(tile + 2)
+        ]
         x = jnp.stack(_combine(transforms(tile).input, windows))
-    return x.reshape((tile + 2)**2, -1, x.shape[-1])
+    return x.reshape((tile + 2) ** 2, -1, x.shape[-1])
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
@@ -96,8 +102,8 @@ def _input_pixels(tiles, shape, tile):
         for i, pixel in enumerate(pixels[tile:]):  # the next window's first ones
             inner[i] += _shift(pixel, axis, 1, 0)
         x = jnp.stack(inner, axis=axis + 1)
-        x = x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2:])
-    return x[:, 1:1 + shape[1], 1:1 + shape[2]]
+        x = x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
+    return x[:, 1 : 1 + shape[1], 1 : 1 + shape[2]]
 
 
 def _shift(x, axis, before, after):
@@ -111,19 +117,21 @@ def _output_pixels(products, shape, tile):
     y = products.reshape(tile + 2, tile + 2, shape[0], rows, columns, -1)
     for axis in (4, 2):  # [n, N, rows, columns, tile, C], then [N, rows, tile, columns, tile, C]
         y = jnp.stack(_combine(transforms(tile).output, list(y)), axis=axis)
-    return y.reshape(shape[0], tile * rows, tile * columns, -1)[:, :shape[1], :shape[2]]
+    return y.reshape(shape[0], tile * rows, tile * columns, -1)[:, : shape[1], : shape[2]]
 
 
 @functools.partial(jax.jit, static_argnums=(1,))
 def _output_tiles(y, tile):
     """The transpose of `_output_pixels`: `[N, H, W, C]` to `[n^2, tiles, C]`."""
     rows, columns = _counts(y.shape, tile)
-    y = jnp.pad(y, ((0, 0), (0, tile * rows - y.shape[1]), (0, tile * columns - y.shape[2]), (0, 0)))
+    y = jnp.pad(
+        y, ((0, 0), (0, tile * rows - y.shape[1]), (0, tile * columns - y.shape[2]), (0, 0))
+    )
     y = y.reshape(-1, rows, tile, columns, tile, y.shape[-1])
     for axis in (2, 4):  # rows; then columns, where the stack of rows has taken their place
         pixels = [lax.index_in_dim(y, i, axis, keepdims=False) for i in range(tile)]
         y = jnp.stack(_combine(transforms(tile).output.T, pixels))
-    return y.reshape((tile + 2)**2, -1, y.shape[-1])
+    return y.reshape((tile + 2) ** 2, -1, y.shape[-1])
 
 
 @functools.partial(jax.jit, static_argnums=(1,))
@@ -166,6 +174,9 @@ def _combine(matrix: np.ndarray, parts: Sequence[jax.Array]) -> list[jax.Array]:
 
 
 def _sum(factors, parts):
-    terms = [part if factor == 1 else part * np.asarray(factor, part.dtype)
-             for factor, part in zip(factors, parts) if abs(factor) > 1e-9]
+    terms = [
+        part if factor == 1 else part * np.asarray(factor, part.dtype)
+        for factor, part in zip(factors, parts)
+        if abs(factor) > 1e-9
+    ]
     return functools.reduce(jnp.add, terms)

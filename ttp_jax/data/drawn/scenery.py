@@ -6,7 +6,7 @@ Backgrounds are `[SUPERSAMPLE * size, SUPERSAMPLE * size, 3]` uint8 RGB and stan
 import cv2
 import numpy as np
 
-from ttp_jax.data.drawing import (
+from ttp_jax.data.drawn.drawing import (
     SUPERSAMPLE,
     UNIT_SQUARE,
     Canvas,
@@ -44,7 +44,8 @@ def paint_background(
         _paint_object(rng, canvas, rng.uniform(0, side), horizon + depth)
     blur = int(rng.choice([3, 5, 9]))  # out of focus, more or less
     return _recede(cv2.blur(canvas.flatten(), (blur, blur)), wall), [
-        tuple(int(c) for c in _recede(np.array(colour), wall)) for colour in (wall, floor)]
+        tuple(int(c) for c in _recede(np.array(colour), wall)) for colour in (wall, floor)
+    ]
 
 
 def _recede(colours: np.ndarray, wall: Colour) -> np.ndarray:

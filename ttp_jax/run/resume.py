@@ -1,0 +1,60 @@
+"""Whether a workdir or a checkpoint goes with a config."""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from ttp_jax.data import sets
+
+# How frames come into memory; no result depends on it, so a resumed run may do it in another way.
+READING = ('data.resident_gib', 'data.workers')
+
+
+def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
+    """Makes the folder; raises ValueError where a run of another config has begun in it."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    path, mine = workdir / 'config.json', json.loads(config.to_json())
+    if path.is_file():
+        theirs = json.loads(path.read_text())
+        for name in sorted({*flat(mine), *flat(theirs)}.difference(READING)):
+            if flat(mine).get(name) != flat(theirs).get(name):
+                raise ValueError(
+                    f'{path}: config.{name} is {flat(theirs).get(name)!r} there and '
+                    f'{flat(mine).get(name)!r} now; choose another --workdir'
+                )
+
+
+def check_same_model(path: str, theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
+    """Raises ValueError where a checkpoint's config is of another model, saying what to set.
+
+    theirs, mine: as `flat` gives them. Dropout may differ: it is of training, not of the model.
+    """
+    joints = {name: len(sets.labels(name)[0].joints) for name in sets.LOADERS}
+    name = mine['data.name']
+    if (found := theirs.get('model.joints', joints[name])) != joints[name]:
+        fitting = ' or '.join(n for n in joints if joints[n] == found) or 'another'
+        raise ValueError(
+            f'checkpoint {path}: its model has {found} joints, config.data.name='
+            f'{name} has {joints[name]}; set it to {fitting}'
+        )
+    of_model = [n for n in mine if n.startswith('model.') or n == 'crop.bgr']
+    other = [n for n in of_model if theirs.get(n, mine[n]) != mine[n] and n != 'model.dropout']
+    if other:
+        raise ValueError(
+            f'checkpoint {path}: its model is not the one of this config; set '
+            + ' '.join(f'--config.{n}={theirs[n]}' for n in other)
+            + f' (found {", ".join(str(mine[n]) for n in other)})'
+        )
+
+
+def flat(tree: dict, prefix: str = '') -> dict:
+    """A nested dict as one from dotted names to values."""
+    items = {}
+    for name, value in tree.items():
+        items |= (
+            flat(value, f'{prefix}{name}.') if isinstance(value, dict) else {prefix + name: value}
+        )
+    return items
