@@ -19,7 +19,7 @@ from ttp_jax.data import clips, pairs, sets, stream
 from ttp_jax.files import checkpoint
 from ttp_jax.networks import layers, perceptual
 from ttp_jax.networks import model as networks
-from ttp_jax.personalize import capacity, inner_loop, many_people, partition
+from ttp_jax.personalize import capacity, inner_loop, many_people, partition, schedules
 from ttp_jax.run.resume import check_same_model, flat
 
 # What the networks compute in; parameters, statistics, losses and keypoints stay float32.
@@ -115,14 +115,14 @@ class Run:
 
     def check_schedules(self) -> None:
         """Raises now what would otherwise be raised after training."""
-        schedules, variant = self.config.personalize.schedules, self.config.model.variant
-        if schedules and variant == 'baseline':
+        wanted, variant = self.config.personalize.schedules, self.config.model.variant
+        if wanted and variant == 'baseline':
             raise ValueError(
-                f'config.personalize.schedules is {schedules}, but model.variant '
+                f'config.personalize.schedules is {wanted}, but model.variant '
                 "'baseline' has no task to learn from without labels; set "
                 "--config.personalize.schedules='()'"
             )
-        for name in schedules:
+        for name in wanted:
             if name not in schedules.SCHEDULES:
                 raise ValueError(
                     f'config.personalize.schedules: no schedule {name!r}; '
