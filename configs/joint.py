@@ -66,7 +66,8 @@ def drawn() -> ConfigDict:
                 'dtype': 'float32',  # or 'bfloat16': what networks compute in; parameters stay float32
                 'learning_rate': 1e-3,
                 'drops': (90 / 140, 120 / 140),  # where the rate falls tenfold, in parts of the run
-                'reconstruction_weight': 1e-3,
+                'objective': '',  # the task without labels: '' for the model variant's own
+                'reconstruction_weight': 1e-3,  # of that task's loss, whichever it is
                 # Half the paper's rotation and scale: a short run has no time to learn what it never meets.
                 'augment': {
                     'scale_std': 0.15,
@@ -79,6 +80,7 @@ def drawn() -> ConfigDict:
             },
             'personalize': {
                 'schedules': ('online', 'offline'),
+                'objective': '',  # what people are adapted by: '' for what training used
                 'batch': 8,
                 'frozen': (),  # patterns of parameter paths; empty: what the paper freezes
                 'people_per_chunk': 0,  # adapted at once; 0: as many as fit, on a CPU one a core

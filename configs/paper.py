@@ -72,7 +72,8 @@ def paper(data_set: str, *, file: str) -> ConfigDict:
                 'dtype': 'float32',
                 'learning_rate': 1e-3,
                 'drops': (90 / EPOCHS, 120 / EPOCHS),
-                'reconstruction_weight': 1e-3,
+                'objective': '',  # the task without labels: '' for the model variant's own
+                'reconstruction_weight': 1e-3,  # of that task's loss, whichever it is
                 'augment': {
                     'scale_std': 0.25,
                     'rotation_std': 30.0,
@@ -84,6 +85,7 @@ def paper(data_set: str, *, file: str) -> ConfigDict:
             },
             'personalize': {
                 'schedules': ('online', 'offline'),
+                'objective': '',  # what people are adapted by: '' for what training used
                 'batch': 32,
                 'frozen': (),  # what the paper freezes
                 'people_per_chunk': 0,  # as many as fit

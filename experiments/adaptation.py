@@ -76,7 +76,7 @@ def row(
     run.config = config.copy_and_resolve_references()
     run.config.personalize.update(changes)
     run.config.personalize[schedule].update(steps)
-    run.config.personalize.frozen = partition.FROZEN[run.model.variant] + freeze if freeze else ()
+    run.config.personalize.frozen = run.adapts_by.frozen + freeze if freeze else ()
     return scores(run, adaptation.personalize_phase(run, schedule))
 
 

@@ -22,8 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 from adaptation import finished_run
 
-from ttp_jax import geometry, losses
+from ttp_jax import geometry
 from ttp_jax.data import clips, pairs
+from ttp_jax.objectives.supervised import supervised as labelled_loss
 from ttp_jax.personalize import inner_loop, partition
 from ttp_jax.run import adaptation, build
 
@@ -55,7 +56,7 @@ def alignment(run: build.Run) -> Callable:
             'batch_stats': run.state.batch_stats,
         }
         seen = model.apply(variables, target, method='heatmaps').supervised
-        return losses.supervised(seen, maps, weights)
+        return labelled_loss(seen, maps, weights)
 
     def reconstruction(trainable, target, source):
         return inner_loop.self_supervised_loss(
@@ -68,6 +69,7 @@ def alignment(run: build.Run) -> Callable:
             None,
             model=model,
             perceptual=run.perceptual,
+            objective=run.adapts_by,
         )[0]
 
     @jax.jit

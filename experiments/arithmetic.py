@@ -22,6 +22,7 @@ import optax
 
 from ttp_jax.networks import layers, perceptual
 from ttp_jax.networks.model import PoseModel
+from ttp_jax.objectives.reconstruction import RECONSTRUCTION
 from ttp_jax.personalize import capacity, inner_loop, partition
 
 
@@ -37,9 +38,7 @@ class Problem(NamedTuple):
 
     def split(self) -> tuple[partition.Flat, partition.Flat]:
         """(trainable, frozen) as the paper has it."""
-        return partition.split(
-            self.variables['params'], frozen=partition.FROZEN[self.model.variant]
-        )
+        return partition.split(self.variables['params'], frozen=RECONSTRUCTION.frozen)
 
 
 # --- FLOPs by formula ------------------------------------------------------------------------
@@ -129,13 +128,14 @@ def adaptation(problem: Problem, lowering: str) -> tuple[Callable, tuple]:
     """The loss that a person's step differentiates, and its arguments; crops as shapes."""
     trainable, frozen = problem.split()
     crops = jax.ShapeDtypeStruct((problem.batch, problem.size, problem.size, 3), jnp.float32)
-    objective = functools.partial(
+    loss = functools.partial(
         inner_loop.self_supervised_loss,
         perceptual=problem.network,
+        objective=RECONSTRUCTION,
         model=problem.model.clone(lowering=lowering),
     )
     means = jnp.ones(1 + problem.network.terms)
-    return objective, (
+    return loss, (
         trainable,
         frozen,
         problem.variables['batch_stats'],
@@ -149,10 +149,10 @@ def adaptation(problem: Problem, lowering: str) -> tuple[Callable, tuple]:
 def flops_by_xla(problem: Problem, lowering: str) -> float:
     """XLA's cost analysis of one person's step as traced: with what the lowering does in excess,
     additions and exponentials; without what touches only the zeros around an image."""
-    objective, (trainable, *rest) = adaptation(problem, lowering)
+    loss, (trainable, *rest) = adaptation(problem, lowering)
     tx = optax.adam(1e-4)
     state = jax.eval_shape(functools.partial(inner_loop.fresh_state, tx=tx), trainable, rest[2])
-    step = functools.partial(inner_loop.adapt_step, tx=tx, objective=objective)
+    step = functools.partial(inner_loop.adapt_step, tx=tx, loss=loss)
     analysis = jax.jit(step).lower(state, *rest[:2], *rest[3:]).cost_analysis()
     return (analysis[0] if isinstance(analysis, list) else analysis).get('flops', math.nan)
 
@@ -168,6 +168,7 @@ def activation_bytes(problem: Problem) -> int:
         *problem.split(),
         problem.variables['batch_stats'],
         perceptual=problem.network,
+        objective=RECONSTRUCTION,
         model=problem.model.clone(lowering='matmul'),
         size=problem.size,
         batch=problem.batch,

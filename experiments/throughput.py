@@ -56,6 +56,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ttp_jax.networks import layers
+from ttp_jax.objectives.reconstruction import RECONSTRUCTION
 from ttp_jax.personalize import inner_loop, many_people
 from ttp_jax.run import host_memory
 
@@ -370,9 +371,7 @@ class Jax:
     def split(self):
         from ttp_jax.personalize import partition
 
-        return partition.split(
-            self.variables['params'], frozen=partition.FROZEN[self.model.variant]
-        )
+        return partition.split(self.variables['params'], frozen=RECONSTRUCTION.frozen)
 
 
 def drawn_leaf(rng: np.random.Generator, path, leaf) -> np.ndarray:
@@ -416,6 +415,7 @@ def online_program(setup: Jax, devices: list, numbers: list[int]) -> None:
     runner = many_people.make_runner(
         model=setup.model,
         perceptual=setup.network,
+        objective=RECONSTRUCTION,
         tx=optax.adam(1e-4),
         spec=setup.spec,
         schedule='online',
@@ -494,6 +494,7 @@ def jax_joint(job: Job) -> None:
             spec=setup.spec,
             mirror=setup.skeleton.mirror,
             augment={},
+            objective=RECONSTRUCTION,
             reconstruction_weight=1e-3,
         )
 

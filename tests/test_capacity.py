@@ -11,6 +11,7 @@ from conftest import TINY
 from ttp_jax.data import pairs
 from ttp_jax.networks import model as networks
 from ttp_jax.networks import perceptual
+from ttp_jax.objectives.reconstruction import RECONSTRUCTION
 from ttp_jax.personalize import capacity, inner_loop, many_people, partition
 
 GIB = 2**30
@@ -51,7 +52,7 @@ def problem():
     model = networks.PoseModel(**TINY | dict(width=8, image_width=8))
     image = jnp.zeros((1, 32, 32, 3))
     variables = model.init(jax.random.key(0), image, image)
-    trainable, frozen = partition.split(variables['params'], frozen=partition.FROZEN['transformer'])
+    trainable, frozen = partition.split(variables['params'], frozen=RECONSTRUCTION.frozen)
     return model, perceptual.load('random'), trainable, frozen, variables['batch_stats']
 
 
@@ -61,6 +62,7 @@ def planned_bytes(problem, people, batch):
     runner = many_people.make_runner(
         model=model,
         perceptual=network,
+        objective=RECONSTRUCTION,
         tx=optax.adam(1e-4),
         schedule='offline',
         batch=batch,
@@ -95,7 +97,12 @@ def planned_bytes(problem, people, batch):
 def test_a_person_takes_no_more_than_estimated_and_not_much_less(problem):
     model, network, *variables = problem
     estimate = capacity.person_bytes(
-        *variables, model=model.clone(lowering='matmul'), perceptual=network, size=32, batch=8
+        *variables,
+        model=model.clone(lowering='matmul'),
+        perceptual=network,
+        objective=RECONSTRUCTION,
+        size=32,
+        batch=8,
     )
     added = planned_bytes(problem, 3, 8) - planned_bytes(problem, 2, 8)
     assert added < estimate < 3 * added
@@ -105,7 +112,9 @@ def test_frames_and_weights_may_be_shapes_alone(problem):
     model, network, *variables = problem
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables)
     known, again = (
-        capacity.activation_bytes(*v, model=model, perceptual=network, size=32, batch=4)
+        capacity.activation_bytes(
+            *v, model=model, perceptual=network, objective=RECONSTRUCTION, size=32, batch=4
+        )
         for v in (variables, shapes)
     )
     assert known == again > 0
@@ -118,6 +127,7 @@ def test_bfloat16_keeps_about_half(problem):
             *variables,
             model=model.clone(lowering='matmul', dtype=dtype),
             perceptual=network,
+            objective=RECONSTRUCTION,
             size=32,
             batch=8,
         )

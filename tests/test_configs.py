@@ -10,6 +10,7 @@ import pytest
 from ttp_jax import train
 from ttp_jax.data import sets
 from ttp_jax.networks.model import PoseModel
+from ttp_jax.objectives.reconstruction import RECONSTRUCTION
 from ttp_jax.personalize import partition, schedules
 from ttp_jax.run.resume import flat
 
@@ -79,9 +80,7 @@ def test_a_config_describes_a_model_that_builds(name, variant):
     seen = jax.eval_shape(lambda v, x: model.apply(v, x, method='heatmaps'), variables, image)
     cells = model.cells(config.crop.size)
     assert seen.supervised.shape == (2, cells, cells, joints_of(config.data.name))
-    trainable, frozen = partition.split(
-        variables['params'], frozen=partition.FROZEN[config.model.variant]
-    )
+    trainable, frozen = partition.split(variables['params'], frozen=RECONSTRUCTION.frozen)
     assert trainable and frozen
 
 

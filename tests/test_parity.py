@@ -19,8 +19,9 @@ import numpy as np
 import optax
 import pytest
 
-from ttp_jax import convert, losses, train
+from ttp_jax import convert, train
 from ttp_jax.networks import model, perceptual
+from ttp_jax.objectives.reconstruction import RECONSTRUCTION, reconstruction_terms
 from ttp_jax.personalize import inner_loop, partition
 
 # --- the reference ---------------------------------------------------------------------------
@@ -118,14 +119,15 @@ def run(reference, vgg16):
     """Five steps on one batch: losses, running means, the first gradients, the last heatmaps."""
     network, variables = reference.network(18)
     network = network.clone(lowering='blocked')  # as people are personalized on a CPU
-    trainable, frozen = partition.split(variables['params'], frozen=partition.FROZEN['transformer'])
+    trainable, frozen = partition.split(variables['params'], frozen=RECONSTRUCTION.frozen)
     batch_stats, tx = variables['batch_stats'], optax.adam(1e-5)
-    objective = functools.partial(
+    loss = functools.partial(
         inner_loop.self_supervised_loss,
         model=network,
         perceptual=vgg16._replace(lowering='blocked'),
+        objective=RECONSTRUCTION,
     )
-    step = jax.jit(functools.partial(inner_loop.adapt_step, tx=tx, objective=objective))
+    step = jax.jit(functools.partial(inner_loop.adapt_step, tx=tx, loss=loss))
     target, source = reference.pairs('step_image', 4)
     state = inner_loop.fresh_state(trainable, jnp.asarray(vgg16.means), tx=tx)
     run = types.SimpleNamespace(losses=[], loss_means=[], gradients=None)
@@ -158,7 +160,7 @@ def test_perceptual_terms(reference, vgg16, personalization):
 
     def terms(variables, target, source):
         _, rebuilt = network.apply(variables, target, source)
-        return losses.reconstruction_terms(rebuilt.image, target, perceptual=vgg16)
+        return reconstruction_terms(rebuilt.image, target, perceptual=vgg16)
 
     np.testing.assert_allclose(
         jax.jit(terms)(variables, target, source), personalization['raw_mse_terms_step1'], rtol=1e-3
@@ -214,6 +216,7 @@ def joint(reference, vgg16):
         train.joint_loss,
         model=network,
         perceptual=vgg16,
+        objective=RECONSTRUCTION,
         reconstruction_weight=1e-3,
         axis_name=None,
     )

@@ -14,6 +14,8 @@ from ttp_jax import train
 from ttp_jax.data import pairs
 from ttp_jax.networks import model as networks
 from ttp_jax.networks import perceptual
+from ttp_jax.objectives import registry
+from ttp_jax.objectives.reconstruction import RECONSTRUCTION
 from ttp_jax.personalize import inner_loop, many_people, partition, schedules
 
 SPEC = pairs.CropSpec(size=32, cells=16)
@@ -29,12 +31,20 @@ def shared():
     params = jax.tree.map(
         lambda x: x + 0.05 * jax.random.normal(jax.random.key(2), x.shape), state.params
     )
-    trainable, frozen = partition.split(params, frozen=partition.FROZEN['transformer'])
+    trainable, frozen = partition.split(params, frozen=RECONSTRUCTION.frozen)
     return (
         state.replace(params=params),
         trainable,
         frozen,
-        dict(model=model, perceptual=network, tx=TX, spec=SPEC, batch=4, augment={}),
+        dict(
+            model=model,
+            perceptual=network,
+            objective=RECONSTRUCTION,
+            tx=TX,
+            spec=SPEC,
+            batch=4,
+            augment={},
+        ),
     )
 
 
@@ -202,17 +212,30 @@ def test_people_are_chunked_evenly_and_each_is_adapted_once():
 
 
 def test_every_variant_that_has_a_task_adapts(tiny_clips):
-    for variant in ('shared_keypoint', 'shared_rotation'):
+    for variant, task in (
+        ('shared_keypoint', ''),
+        ('shared_rotation', ''),
+        ('shared_rotation', 'entropy'),
+    ):
         model, network = networks.PoseModel(**TINY, variant=variant), perceptual.load('none')
+        objective = registry.choose(task, model)
         state = train.create_state(
             jax.random.key(1), model=model, tx=TX, perceptual=network, size=32
         )
-        trainable, frozen = partition.split(state.params, frozen=partition.FROZEN[variant])
+        trainable, frozen = partition.split(state.params, frozen=objective.frozen)
         shared = (
             state,
             trainable,
             frozen,
-            dict(model=model, perceptual=network, tx=TX, spec=SPEC, batch=4, augment={}),
+            dict(
+                model=model,
+                perceptual=network,
+                objective=objective,
+                tx=TX,
+                spec=SPEC,
+                batch=4,
+                augment={},
+            ),
         )
         adapted = together((state, *shared[1:]), tiny_clips[:1], 'offline', keep=[0])[0]
         moved = [p for p, v in trainable.items() if np.any(np.asarray(adapted.trainable[p]) != v)]

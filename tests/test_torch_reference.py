@@ -14,10 +14,12 @@ torch = pytest.importorskip('torch', reason="PyTorch is not installed (pip insta
 from conftest import TINY
 
 from experiments import torch_reference as reference
-from ttp_jax import convert, geometry, losses
+from ttp_jax import convert, geometry
 from ttp_jax.data import pairs, skeletons
 from ttp_jax.networks import perceptual
 from ttp_jax.networks.model import PoseModel
+from ttp_jax.objectives.reconstruction import RECONSTRUCTION, balance, reconstruction_terms
+from ttp_jax.objectives.supervised import supervised
 from ttp_jax.personalize import inner_loop, partition
 
 SIZE, CELLS, BATCH, RATE = 32, 16, 3, 1e-3
@@ -114,14 +116,15 @@ def test_vgg16_features():
 
 
 def test_one_lean_step_is_adapt_step(both, model):
-    trainable, frozen = partition.split(
-        both.variables['params'], frozen=partition.FROZEN['transformer']
-    )
-    objective = functools.partial(
-        inner_loop.self_supervised_loss, model=both.network, perceptual=both.perceptual
+    trainable, frozen = partition.split(both.variables['params'], frozen=RECONSTRUCTION.frozen)
+    loss = functools.partial(
+        inner_loop.self_supervised_loss,
+        model=both.network,
+        perceptual=both.perceptual,
+        objective=RECONSTRUCTION,
     )
     tx = optax.adam(RATE)
-    state, loss = jax.jit(functools.partial(inner_loop.adapt_step, tx=tx, objective=objective))(
+    state, loss = jax.jit(functools.partial(inner_loop.adapt_step, tx=tx, loss=loss))(
         inner_loop.fresh_state(trainable, MEANS, tx=tx),
         frozen,
         both.variables['batch_stats'],
@@ -212,9 +215,9 @@ def test_joint_loss_and_statistics(both, model):
         (seen, rebuilt), updates = network.apply(
             variables, both.target, both.source, mutable='batch_stats'
         )
-        terms = losses.reconstruction_terms(rebuilt.image, both.target, perceptual=both.perceptual)
-        reconstruction, _ = losses.balance(terms, jnp.ones(4))
-        return losses.supervised(seen.supervised, maps, weights) + 0.1 * reconstruction, updates
+        terms = reconstruction_terms(rebuilt.image, both.target, perceptual=both.perceptual)
+        reconstruction, _ = balance(terms, jnp.ones(4))
+        return supervised(seen.supervised, maps, weights) + 0.1 * reconstruction, updates
 
     expected, updates = jax.jit(loss)(both.variables)
     trainer = reference.Trainer(

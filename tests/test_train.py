@@ -9,11 +9,14 @@ import optax
 import pytest
 from conftest import TINY
 
-from ttp_jax import losses, train
+from ttp_jax import train
 from ttp_jax.data import clips, pairs, skeletons, stream
 from ttp_jax.files import checkpoint
 from ttp_jax.networks import model as networks
 from ttp_jax.networks import perceptual
+from ttp_jax.objectives import registry
+from ttp_jax.objectives.reconstruction import balance
+from ttp_jax.objectives.supervised import supervised
 
 SPEC = pairs.CropSpec(size=32, cells=16)
 
@@ -26,6 +29,7 @@ def make(tx, variant='transformer'):
     return state, dict(
         model=model,
         perceptual=network,
+        objective=registry.choose('', model),
         tx=tx,
         spec=SPEC,
         augment={},
@@ -140,15 +144,15 @@ def test_a_batch_that_does_not_divide_is_refused(bank):
 def test_supervised_loss_counts_invisible_joints_in_the_mean():
     prediction, target = jnp.ones((2, 4, 4, 3)), jnp.zeros((2, 4, 4, 3))
     weight = jnp.zeros((2, 3)).at[0, 1].set(1.0)
-    np.testing.assert_allclose(losses.supervised(prediction, target, weight), 0.5 / 6)
+    np.testing.assert_allclose(supervised(prediction, target, weight), 0.5 / 6)
 
 
 def test_terms_are_balanced_by_means_that_move_first_and_carry_no_gradient():
     means = jnp.array([2.0, 0.0])
-    loss, after = losses.balance(jnp.array([4.0, 5.0]), means)
+    loss, after = balance(jnp.array([4.0, 5.0]), means)
     np.testing.assert_allclose(after, [2.02, 5.0])
     np.testing.assert_allclose(loss, 4 / 2.02 + 1)
-    gradient = jax.grad(lambda terms: losses.balance(terms, means)[0])(jnp.array([4.0, 5.0]))
+    gradient = jax.grad(lambda terms: balance(terms, means)[0])(jnp.array([4.0, 5.0]))
     np.testing.assert_allclose(gradient, [1 / 2.02, 1 / 5])
 
 

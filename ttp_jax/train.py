@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -17,10 +18,12 @@ import optax
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ttp_jax import geometry, losses
+from ttp_jax import geometry
 from ttp_jax.data import pairs
 from ttp_jax.networks.model import PoseModel
 from ttp_jax.networks.perceptual import Perceptual
+from ttp_jax.objectives.objective import Context, Objective
+from ttp_jax.objectives.supervised import supervised
 
 Metrics = dict[str, jax.Array]
 
@@ -108,33 +111,34 @@ def joint_loss(
     *,
     model: PoseModel,
     perceptual: Perceptual,
+    objective: Objective | None,
     reconstruction_weight: float,
     axis_name: str | None,
 ):
-    """Supervised + weight x self-supervised loss, and (batch_stats, loss_means, metrics)."""
+    """Labelled loss + weight x the objective's, and (batch_stats, loss_means, metrics).
+
+    objective: the task without labels; None trains on labels alone.
+    """
     target, source, maps, weights = crops
-    turn_rng, dropout_rng = jax.random.split(rng)
-    apply = functools.partial(model.apply, mutable='batch_stats', rngs={'dropout': dropout_rng})
-    (seen, rebuilt), updates = apply({'params': params, 'batch_stats': batch_stats}, target, source)
-    batch_stats = updates.get('batch_stats', batch_stats)
-    supervised = losses.supervised(seen.supervised, maps, weights)
-    metrics = {'supervised': supervised}
-    total = supervised
-    if rebuilt is not None:
-        alike = perceptual._replace(lowering=model.lowering)
-        terms = losses.reconstruction_terms(rebuilt.image, target, perceptual=alike)
-        loss, loss_means = losses.balance(terms, loss_means, axis_name=axis_name)
-        metrics |= {'reconstruction': loss, 'pixels': terms[0]}
-        total += reconstruction_weight * loss
-    elif model.variant == 'shared_rotation':
-        turned, turns = pairs.quarter_turns(turn_rng, target)
-        seen, updates = apply(
-            {'params': params, 'batch_stats': batch_stats}, turned, method='heatmaps'
+    task_rng, dropout_rng = jax.random.split(rng)
+    context = Context(perceptual._replace(lowering=model.lowering), axis_name=axis_name)
+
+    def forward(model: PoseModel):
+        seen = model.heatmaps(target)
+        labelled = supervised(seen.supervised, maps, weights)
+        if objective is None:
+            return labelled, loss_means, {'supervised': labelled}
+        alone = objective.loss(
+            model, target, source, loss_means, task_rng, context._replace(seen=seen)
         )
-        batch_stats = updates.get('batch_stats', batch_stats)
-        metrics['rotation'] = losses.rotation(seen.rotation, turns)
-        total += reconstruction_weight * metrics['rotation']
-    return total, (batch_stats, loss_means, metrics | {'loss': total})
+        total = labelled + reconstruction_weight * alone.loss
+        return total, alone.loss_means, {'supervised': labelled} | alone.metrics
+
+    (total, means, metrics), updates = nn.apply(forward, model, mutable='batch_stats')(
+        {'params': params, 'batch_stats': batch_stats}, rngs={'dropout': dropout_rng}
+    )
+    batch_stats = updates.get('batch_stats', batch_stats)
+    return total, (batch_stats, means, metrics | {'loss': total})
 
 
 def train_step(
@@ -149,6 +153,7 @@ def train_step(
     spec: pairs.CropSpec,
     mirror: tuple[int, ...],
     augment: dict[str, float],
+    objective: Objective | None,
     reconstruction_weight: float,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Metrics]:
@@ -164,6 +169,7 @@ def train_step(
         rng,
         model=model,
         perceptual=perceptual,
+        objective=objective,
         reconstruction_weight=reconstruction_weight,
         axis_name=axis_name,
     )

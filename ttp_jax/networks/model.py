@@ -215,6 +215,17 @@ class PoseModel(nn.Module):
             self.renderer = Renderer(**how)
 
     @property
+    def parts(self) -> frozenset[str]:
+        """The names of the networks that this variant is made of, as in its parameter tree."""
+        parts = {'encoder'}
+        parts |= {'affinity_transformer' if self.variant == 'transformer' else 'supervised_head'}
+        if self.variant == 'shared_rotation':
+            parts |= {'rotation_head'}
+        if self.reconstructs:
+            parts |= {'self_supervised_head', 'appearance_encoder', 'pose_encoder', 'renderer'}
+        return frozenset(parts)
+
+    @property
     def reconstructs(self) -> bool:
         """Whether the self-supervised task is the reconstruction of an image."""
         return self.variant in ('transformer', 'shared_keypoint')

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from ttp_jax.networks.model import PoseModel
 from ttp_jax.networks.perceptual import Perceptual
+from ttp_jax.objectives.objective import Objective
 from ttp_jax.personalize import inner_loop, partition
 
 # Weights, gradient, two moments, and a copy while they are replaced.
@@ -34,21 +35,24 @@ def activation_bytes(
     *,
     model: PoseModel,
     perceptual: Perceptual,
+    objective: Objective | None,
     size: int,
     batch: int,
 ) -> int:
     """What the forward pass of one person's step leaves for the backward pass, parameters aside.
 
-    By shapes alone: arguments may be `jax.ShapeDtypeStruct`s. size: of a crop's side, pixels.
+    Nothing without an objective. By shapes alone: arguments may be `jax.ShapeDtypeStruct`s. size: of a crop's side, pixels.
     """
-    objective = functools.partial(inner_loop.self_supervised_loss, model=model)
+    if objective is None:
+        return 0
+    one_loss = functools.partial(inner_loop.self_supervised_loss, model=model, objective=objective)
     crops = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.float32)
     fixed = jax.tree.leaves((trainable, frozen, batch_stats, perceptual.weights))
     known = {(x.shape, x.dtype) for x in fixed}
 
     def pull_back(trainable, frozen, batch_stats, weights, target, source):
         def loss(t):
-            return objective(
+            return one_loss(
                 t,
                 frozen,
                 batch_stats,

@@ -15,15 +15,17 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
 
-from ttp_jax import geometry, heatmaps, losses
+from ttp_jax import geometry, heatmaps
 from ttp_jax.data import pairs
 from ttp_jax.networks.model import PoseModel
 from ttp_jax.networks.perceptual import Perceptual
+from ttp_jax.objectives.objective import Context, Objective
 from ttp_jax.personalize import partition
 from ttp_jax.personalize.schedules import SCHEDULES
 
@@ -91,17 +93,13 @@ def self_supervised_loss(
     *,
     model: PoseModel,
     perceptual: Perceptual,
+    objective: Objective,
 ) -> tuple[jax.Array, jax.Array]:
     """(loss, new running means) of crops `[B, S, S, 3]`; no label is read (paper section 3.1)."""
     variables = {'params': partition.merge(trainable, frozen), 'batch_stats': batch_stats}
-    if model.variant == 'shared_rotation':
-        turned, turns = pairs.quarter_turns(rng, target)
-        seen = model.apply(variables, turned, method='heatmaps')
-        return losses.rotation(seen.rotation, turns), loss_means
-    maps = model.apply(variables, target, method='self_supervised_heatmaps')
-    rebuilt = model.apply(variables, maps, source, method='reconstruct')
-    terms = losses.reconstruction_terms(rebuilt.image, target, perceptual=perceptual)
-    return losses.balance(terms, loss_means)
+    loss = nn.apply(objective.loss, model)
+    outcome = loss(variables, target, source, loss_means, rng, Context(perceptual))
+    return outcome.loss, outcome.loss_means
 
 
 def adapt_step(
@@ -113,15 +111,15 @@ def adapt_step(
     rng,
     *,
     tx: optax.GradientTransformation,
-    objective: Callable,
+    loss: Callable,
 ) -> tuple[PersonState, jax.Array]:
     """One gradient step on one batch of crops; returns the loss before the step."""
-    grad = jax.value_and_grad(objective, has_aux=True)
-    (loss, loss_means), grads = grad(
+    grad = jax.value_and_grad(loss, has_aux=True)
+    (value, loss_means), grads = grad(
         state.trainable, frozen, batch_stats, state.loss_means, target, source, rng
     )
     updates, opt_state = tx.update(grads, state.opt_state, state.trainable)
-    return PersonState(optax.apply_updates(state.trainable, updates), opt_state, loss_means), loss
+    return PersonState(optax.apply_updates(state.trainable, updates), opt_state, loss_means), value
 
 
 def adapt_frames(
@@ -134,6 +132,7 @@ def adapt_frames(
     *,
     model: PoseModel,
     perceptual: Perceptual,
+    objective: Objective,
     tx: optax.GradientTransformation,
     spec: pairs.CropSpec,
     schedule: str,
@@ -148,7 +147,9 @@ def adapt_frames(
     Frames at or behind the clip's length leave the state untouched. Returns the state, the losses
     `[N, epochs]` and, online, predictions `[N, ...]`.
     """
-    objective = functools.partial(self_supervised_loss, model=model, perceptual=perceptual)
+    loss = functools.partial(
+        self_supervised_loss, model=model, perceptual=perceptual, objective=objective
+    )
     draw = functools.partial(
         SCHEDULES[schedule], length=person.length, batch=batch, augment=augment
     )
@@ -161,21 +162,19 @@ def adapt_frames(
         seen, looks, _ = jax.vmap(crop)(
             person.frames[target], person.frames[source], person.boxes[target], augmentation
         )
-        new, loss = adapt_step(
-            state, frozen, batch_stats, seen, looks, loss_rng, tx=tx, objective=objective
-        )
-        return jax.tree.map(functools.partial(jnp.where, t < person.length), new, state), loss
+        new, value = adapt_step(state, frozen, batch_stats, seen, looks, loss_rng, tx=tx, loss=loss)
+        return jax.tree.map(functools.partial(jnp.where, t < person.length), new, state), value
 
     def frame(state, t):
-        state, loss = lax.scan(step, state, t * epochs + jnp.arange(epochs))
+        state, losses = lax.scan(step, state, t * epochs + jnp.arange(epochs))
         if schedule != 'online':
-            return state, (loss, None)
+            return state, (losses, None)
         params = partition.merge(state.trainable, frozen)
         now = predict_frames(params, batch_stats, person, t[None], model=model, spec=spec)
-        return state, (loss, jax.tree.map(lambda x: x[0], now))
+        return state, (losses, jax.tree.map(lambda x: x[0], now))
 
-    state, (loss, predictions) = lax.scan(frame, state, frames)
-    return state, loss, predictions
+    state, (losses, predictions) = lax.scan(frame, state, frames)
+    return state, losses, predictions
 
 
 def optimizer(

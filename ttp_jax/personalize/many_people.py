@@ -20,6 +20,7 @@ from ttp_jax.data import clips, pairs
 from ttp_jax.networks import layers
 from ttp_jax.networks.model import PoseModel
 from ttp_jax.networks.perceptual import Perceptual
+from ttp_jax.objectives.objective import Objective
 from ttp_jax.personalize import partition
 from ttp_jax.personalize.inner_loop import (
     Person,
@@ -55,6 +56,7 @@ def make_runner(
     *,
     model: PoseModel,
     perceptual: Perceptual,
+    objective: Objective,
     tx: optax.GradientTransformation,
     spec: pairs.CropSpec,
     schedule: str,
@@ -96,6 +98,7 @@ def make_runner(
             frames,
             model=private,
             perceptual=network._replace(weights=weights),
+            objective=objective,
             tx=tx,
             spec=spec,
             schedule=schedule,

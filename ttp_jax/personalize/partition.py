@@ -15,16 +15,6 @@ import jax
 
 Flat = dict[str, jax.Array]
 
-# What the release freezes while it personalizes: every norm's scale and bias, and whatever turns
-# self-supervised keypoints or features into labelled ones (paper section 3.2).
-NORMS = r'.*/(bn|norm|deconv_bn|downsample_bn)[^/]*/(scale|bias)'
-FROZEN = {
-    'transformer': (NORMS, 'affinity_transformer/.*'),
-    'shared_keypoint': (NORMS, 'supervised_head/.*'),
-    'shared_rotation': (NORMS, 'supervised_head/.*'),
-    'baseline': (NORMS, 'supervised_head/.*'),
-}
-
 IMAGE_NETWORKS = r'(appearance_encoder|pose_encoder|renderer)/.*'  # they draw; the rest sees
 
 

@@ -19,6 +19,8 @@ from ttp_jax.data import clips, pairs, sets, stream
 from ttp_jax.files import checkpoint
 from ttp_jax.networks import layers, perceptual
 from ttp_jax.networks import model as networks
+from ttp_jax.objectives import registry
+from ttp_jax.objectives.objective import Objective
 from ttp_jax.personalize import capacity, inner_loop, many_people, partition, schedules
 from ttp_jax.run.resume import check_same_model, flat
 
@@ -31,7 +33,6 @@ class Run:
 
     def __init__(self, config: ConfigDict, workdir: pathlib.Path):
         self.config, self.workdir, self.seconds = config, workdir, {}
-        self.check_schedules()
         self.check_computing()
         sets.check(**config.data)
         skeleton, subtract_one = sets.labels(config.data.name)
@@ -41,6 +42,9 @@ class Run:
             weights=config.perceptual.weights or None,
         )
         self.model = networks.PoseModel(joints=len(skeleton.joints), **config.model)
+        self.trains_by = self.choose_objective('train')
+        self.adapts_by = self.choose_objective('personalize') or self.trains_by
+        self.check_schedules()
         self.spec = pairs.CropSpec(
             config.crop.size,
             self.model.cells(config.crop.size),
@@ -113,14 +117,21 @@ class Run:
             path, self.fresh_state(), loss_means=theirs.get('perceptual.kind', kind) == kind
         )
 
+    def choose_objective(self, phase: str) -> Objective | None:
+        """The self-supervised task of a phase: as the config says, or the model variant's own."""
+        try:
+            return registry.choose(self.config[phase].objective, self.model)
+        except ValueError as error:
+            raise ValueError(f'config.{phase}.objective: {error}') from error
+
     def check_schedules(self) -> None:
         """Raises now what would otherwise be raised after training."""
         wanted, variant = self.config.personalize.schedules, self.config.model.variant
-        if wanted and variant == 'baseline':
+        if wanted and self.adapts_by is None:
             raise ValueError(
                 f'config.personalize.schedules is {wanted}, but model.variant '
-                "'baseline' has no task to learn from without labels; set "
-                "--config.personalize.schedules='()'"
+                f'{variant!r} has no task of its own to learn from without labels; set '
+                "--config.personalize.schedules='()' or --config.personalize.objective=entropy"
             )
         for name in wanted:
             if name not in schedules.SCHEDULES:
@@ -158,8 +169,9 @@ class Run:
 
 def split(run: Run) -> tuple[partition.Flat, partition.Flat]:
     """(trainable, frozen) parameters, as the config or else the paper has it."""
-    frozen = run.config.personalize.frozen or partition.FROZEN[run.model.variant]
-    return partition.split(run.state.params, frozen=frozen)
+    objective = run.adapts_by
+    paper = objective.frozen if objective else ()
+    return partition.split(run.state.params, frozen=run.config.personalize.frozen or paper)
 
 
 def people_together(run: Run) -> tuple[int, list[jax.Device]]:
@@ -173,6 +185,7 @@ def people_together(run: Run) -> tuple[int, list[jax.Device]]:
             run.state.batch_stats,
             model=private,
             perceptual=run.perceptual,
+            objective=run.adapts_by,
             size=run.spec.size,
             batch=config.batch,
         )
@@ -197,6 +210,7 @@ def runner(run: Run, schedule: str, count: int, devices: list[jax.Device]) -> ma
     return many_people.make_runner(
         model=run.model.clone(dtype=computing['dtype']),
         perceptual=run.perceptual,
+        objective=run.adapts_by,
         tx=tx,
         spec=run.spec,
         schedule=schedule,

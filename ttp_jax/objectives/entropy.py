@@ -1,0 +1,36 @@
+"""Be certain: the entropy of the predicted heatmaps, the objective of TENT (Wang et al., ICLR 2021).
+
+As theirs, it moves norms alone. Unlike theirs, norms keep the training's statistics: a person's
+frames of one step are copies of few images, whose own statistics say little.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from ttp_jax.networks.model import PoseModel
+from ttp_jax.objectives.objective import NORMS, Context, Objective, Outcome, everything_but
+
+
+def spatial_entropy(heatmaps: jax.Array) -> jax.Array:
+    """Mean entropy in nats of each heatmap's spatial softmax; heatmaps `[N, h, w, J]`."""
+    n, h, w, joints = heatmaps.shape
+    log_p = jax.nn.log_softmax(heatmaps.reshape(n, h * w, joints), axis=1)
+    return -jnp.mean(jnp.sum(jnp.exp(log_p) * log_p, axis=1))
+
+
+def loss(
+    model: PoseModel,
+    target: jax.Array,
+    source: jax.Array,
+    loss_means: jax.Array,
+    rng: jax.Array,
+    context: Context,
+) -> Outcome:
+    """The entropy of the target's labelled heatmaps."""
+    del source, rng
+    seen = model.heatmaps(target) if context.seen is None else context.seen
+    entropy = spatial_entropy(seen.supervised.astype(jnp.float32))
+    return Outcome(entropy, loss_means, {'entropy': entropy})
+
+
+ENTROPY = Objective('entropy', loss, heads=(), frozen=(everything_but(NORMS),))

@@ -1,0 +1,67 @@
+"""What an objective is: a task that a model can learn from images alone (paper section 3.1).
+
+An objective is a value. Joint training adds its loss to the labelled one, personalization has
+nothing but its loss, and the memory estimate traces it; none of them knows which one it is. To add
+one, write a file beside this one that ends in an `Objective`, and name it in `registry`.
+"""
+
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+import jax
+
+from ttp_jax.networks.model import Heatmaps, PoseModel
+from ttp_jax.networks.perceptual import Perceptual
+
+# Every norm's scale and bias; and the heads that turn what was learned without labels into labelled
+# keypoints. The release freezes both while it personalizes (paper section 3.2).
+NORMS = r'.*/(bn|norm|deconv_bn|downsample_bn)[^/]*/(scale|bias)'
+LABELLED_HEAD = r'(affinity_transformer|supervised_head)/.*'
+
+
+def everything_but(pattern: str) -> str:
+    """The pattern of every whole parameter path that `pattern` does not match."""
+    return rf'(?!(?:{pattern})$).*'
+
+
+class Context(NamedTuple):
+    """What an objective may use besides images.
+
+    seen: the target's heatmaps, where joint training has computed them already.
+    axis_name: the devices that share a batch, if several do.
+    """
+
+    perceptual: Perceptual
+    seen: Heatmaps | None = None
+    axis_name: str | None = None
+
+
+class Outcome(NamedTuple):
+    """A loss `[]`, the new running means of its terms `[1 + terms]`, and scalars worth logging."""
+
+    loss: jax.Array
+    loss_means: jax.Array
+    metrics: dict[str, jax.Array]
+
+
+class Objective(NamedTuple):
+    """A self-supervised task as a value.
+
+    loss: `(model, target, source, loss_means, rng, context) -> Outcome` of a model bound to its
+    variables (as in `flax.linen.apply`) and normalised crops `[B, S, S, 3]`; reads no label.
+    heads: the parts of the model, by their names in the parameter tree, that it needs.
+    frozen: patterns of parameter paths that personalization with it leaves as they are.
+    """
+
+    name: str
+    loss: Callable[..., Outcome]
+    heads: Collection[str]
+    frozen: tuple[str, ...] = (NORMS, LABELLED_HEAD)
+
+    def check(self, model: PoseModel) -> None:
+        """Raises ValueError when the model has not the heads that this task needs."""
+        if missing := set(self.heads) - model.parts:
+            raise ValueError(
+                f'objective {self.name!r} needs {", ".join(sorted(missing))}, which model.variant '
+                f'{model.variant!r} does not have'
+            )

@@ -1,0 +1,70 @@
+"""The paper's task: rebuild a frame from its own keypoints and another frame's appearance (3.1)."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ttp_jax.networks.model import PoseModel
+from ttp_jax.networks.perceptual import Perceptual
+from ttp_jax.objectives.objective import Context, Objective, Outcome
+
+MOMENTUM = 0.01
+
+
+def reconstruction_terms(
+    image: jax.Array, target: jax.Array, *, perceptual: Perceptual
+) -> jax.Array:
+    """Mean squared errors `[1 + terms]`: on the pixels, then on each perceptual feature map.
+
+    Images `[N, H, W, 3]`, normalised. Features are computed in the image's dtype, errors in float32.
+    """
+    seen = [image, *perceptual.maps(image)]
+    wanted = [target, *lax.stop_gradient(perceptual.maps(target.astype(image.dtype)))]
+    return jnp.stack(
+        [
+            jnp.mean(jnp.square(a.astype(jnp.float32) - b.astype(jnp.float32)))
+            for a, b in zip(seen, wanted, strict=True)
+        ]
+    )
+
+
+def balance(
+    terms: jax.Array, means: jax.Array, *, axis_name: str | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """The sum of terms `[T]`, each over a running mean of itself; and the new running means.
+
+    The mean moves first, by a hundredth, and no gradient goes through it. A mean of zero has seen
+    nothing yet and starts at the first value. With `axis_name` the running means follow the terms'
+    average over the devices.
+    """
+    now = lax.stop_gradient(terms)
+    now = lax.pmean(now, axis_name) if axis_name else now
+    means = jnp.where(means > 0, means + MOMENTUM * (now - means), now)
+    return jnp.sum(terms / means), means
+
+
+def loss(
+    model: PoseModel,
+    target: jax.Array,
+    source: jax.Array,
+    loss_means: jax.Array,
+    rng: jax.Array,
+    context: Context,
+) -> Outcome:
+    """The balanced reconstruction error of the target's crops `[B, S, S, 3]`."""
+    del rng
+    if context.seen is None:
+        maps = model.self_supervised_heatmaps(target)
+    else:
+        maps = context.seen.self_supervised
+    rebuilt = model.reconstruct(maps, source)
+    terms = reconstruction_terms(rebuilt.image, target, perceptual=context.perceptual)
+    total, loss_means = balance(terms, loss_means, axis_name=context.axis_name)
+    return Outcome(total, loss_means, {'reconstruction': total, 'pixels': terms[0]})
+
+
+RECONSTRUCTION = Objective(
+    'reconstruction',
+    loss,
+    heads=('self_supervised_head', 'appearance_encoder', 'pose_encoder', 'renderer'),
+)

@@ -1,0 +1,32 @@
+"""Which way up is the image: the task of Sun et al., which the paper compares with (section 4.2)."""
+
+import jax
+import jax.numpy as jnp
+
+from ttp_jax.data import pairs
+from ttp_jax.networks.model import PoseModel
+from ttp_jax.objectives.objective import Context, Objective, Outcome
+
+
+def cross_entropy(logits: jax.Array, quarter_turns: jax.Array) -> jax.Array:
+    """Cross-entropy of logits `[N, 4]` against the number of quarter turns `[N]`."""
+    chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), quarter_turns[:, None], axis=1)
+    return -jnp.mean(chosen)
+
+
+def loss(
+    model: PoseModel,
+    target: jax.Array,
+    source: jax.Array,
+    loss_means: jax.Array,
+    rng: jax.Array,
+    context: Context,
+) -> Outcome:
+    """How badly the model tells by how many quarter turns each target was turned."""
+    del source, context
+    turned, turns = pairs.quarter_turns(rng, target)
+    error = cross_entropy(model.heatmaps(turned).rotation, turns)
+    return Outcome(error, loss_means, {'rotation': error})
+
+
+ROTATION = Objective('rotation', loss, heads=('rotation_head',))
