@@ -56,7 +56,10 @@ def finished_run(workdir: pathlib.Path, *, people: int) -> build.Run:
 def scores(run: build.Run, results: adaptation.Results) -> tuple[float, np.ndarray]:
     """(pooled mPCK, mPCK of each person)."""
     predictions = [adapted.joints for adapted in adaptation.in_order(results)]
-    truth = [clip.joints for clip in run.people], [clip.visibility for clip in run.people]
+    truth = (
+        [clip.labels.joints for clip in run.people],
+        [clip.labels.visibility for clip in run.people],
+    )
     return (
         metrics.pooled_pck(predictions, *truth, skeleton=run.data.skeleton)['mPCK'],
         metrics.people_pck(predictions, *truth, skeleton=run.data.skeleton),

@@ -77,9 +77,8 @@ def tiny_clips():
         return dataclasses.replace(
             clip,
             frames=clip.frames[:n],
-            joints=clip.joints[:n],
-            visibility=clip.visibility[:n],
             boxes=clip.boxes[:n],
+            labels=type(clip.labels)(*(values[:n] for values in clip.labels)),
         )
 
     return [cut(clip, n) for clip, n in zip(people, (6, 4, 5, 6), strict=True)]

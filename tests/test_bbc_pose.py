@@ -50,7 +50,7 @@ def test_training_and_test_videos_are_the_first_and_the_last_ten(root):
     for split, numbers in (('train', range(1, 11)), ('test', range(11, 21))):
         found = bbc_pose.bbc_pose_clips(root, split=split)
         assert [clip.id for clip in found] == [str(number) for number in numbers]
-        assert {len(clips.validate(clip).frames) for clip in found} == {3}
+        assert {len(clips.decoded(clip).frames) for clip in found} == {3}
     first = bbc_pose.bbc_pose_clips(root, split='test', limit=2)
     assert [clip.id for clip in first] == ['11', '12']
 
@@ -59,8 +59,8 @@ def test_training_and_test_videos_are_the_first_and_the_last_ten(root):
 def test_a_clip_is_its_splits_frames_and_joints(root, split, number, frames):
     fields = video(number)
     [clip] = [c for c in bbc_pose.bbc_pose_clips(root, split=split) if c.id == str(number)]
-    np.testing.assert_allclose(clip.joints, fields[frames + 1].transpose(2, 1, 0), rtol=1e-6)
-    assert clip.visibility.shape == (3, 7) and clip.visibility.all()
+    np.testing.assert_allclose(clip.labels.joints, fields[frames + 1].transpose(2, 1, 0), rtol=1e-6)
+    assert clip.labels.visibility.shape == (3, 7) and clip.labels.visibility.all()
     means = [frame.mean(axis=(0, 1)) for frame in clip.frames]  # RGB
     expected = [[0, frame, 10 * number] for frame in np.reshape(fields[frames], -1)]
     np.testing.assert_allclose(means, expected, atol=3)
@@ -77,7 +77,7 @@ def release_crop(joints):
 
 def test_crops_are_the_releases(root):
     clip = bbc_pose.bbc_pose_clips(root, split='test')[0]
-    for joints, box in zip(clip.joints, clip.boxes, strict=True):
+    for joints, box in zip(clip.labels.joints, clip.boxes, strict=True):
         center, scale = geometry.crop_region(box)
         expected_center, expected_scale = release_crop(joints)
         np.testing.assert_allclose(center, expected_center, atol=1e-3)

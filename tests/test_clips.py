@@ -8,25 +8,61 @@ import pytest
 from ttp_jax.data import clips
 
 
-def make_clip(length=3, height=6, width=8, *, seed=0, **changes) -> clips.Clip:
+def make_clip(
+    length=3, height=6, width=8, *, seed=0, joints=None, visibility=None, **changes
+) -> clips.Clip:
     rng = np.random.default_rng(seed)
+    frames = rng.integers(1, 256, (length, height, width, 3), dtype=np.uint8)
+    drawn = rng.uniform(0, 8, (length, 13, 2)).astype(np.float32)
+    joints = drawn if joints is None else joints
+    visibility = np.ones((length, 13), np.float32) if visibility is None else visibility
     clip = clips.Clip(
         id='0042',
-        frames=rng.integers(1, 256, (length, height, width, 3), dtype=np.uint8),
-        joints=rng.uniform(0, 8, (length, 13, 2)).astype(np.float32),
-        visibility=np.ones((length, 13), np.float32),
+        frames=frames,
         boxes=np.tile(np.float32([1, 1, 5, 4]), (length, 1)),
+        labels=clips.Labels(joints, visibility),
     )
     return dataclasses.replace(clip, **changes)
 
 
-def test_valid_clip_comes_back():
-    clip = make_clip()
-    assert clips.validate(clip) is clip
+def check(clip):
+    """What is checked of a clip before anything else is decoded."""
+    assert clips.fit_in([clip], gib=1)
 
 
 def test_one_pixel_box_is_valid():
-    clips.validate(make_clip(boxes=np.full((3, 4), 2, np.float32)))
+    check(make_clip(boxes=np.full((3, 4), 2, np.float32)))
+
+
+def test_a_clip_needs_no_labels():
+    check(make_clip(labels=None))
+
+
+def test_a_visibility_may_be_a_weight():
+    check(make_clip(visibility=np.full((3, 13), 0.5)))
+
+
+def test_clips_without_labels_join_others_with_joints_that_nobody_sees():
+    bank = clips.stack_clips([make_clip(labels=None), make_clip(2)])
+    assert bank.joints.shape == (5, 13, 2)
+    assert not bank.visibility[:3].any() and bank.visibility[3:].all()
+    with pytest.raises(ValueError, match='none of 1 clips has labels'):
+        clips.stack_clips([make_clip(labels=None)])
+
+
+@pytest.mark.parametrize(
+    'name', ['../up', 'a/b', '', '.hidden', '-rf', 'line\nbreak', 'nul\0', 'a' * 201, 'back\\slash']
+)
+def test_an_id_that_is_not_a_file_name_is_refused(name):
+    with pytest.raises(ValueError, match='clip id .*: expected letters, digits') as error:
+        clips.check_ids([make_clip(id=name)])
+    assert '\n' not in str(error.value)
+
+
+def test_ids_are_unique():
+    clips.check_ids([make_clip(id='0042'), make_clip(id='S9_Walking 1.60457274')])
+    with pytest.raises(ValueError, match="clip id '0042': found twice"):
+        clips.check_ids([make_clip(), make_clip()])
 
 
 NAN = np.full((3, 13, 2), np.nan, np.float32)
@@ -41,7 +77,7 @@ NAN = np.full((3, 13, 2), np.nan, np.float32)
         (make_clip(visibility=np.ones((3, 12))), r'visibility have shape \(3, 12\)'),
         (make_clip(boxes=np.zeros((3, 2))), r'boxes have shape \(3, 2\), expected \(3, 4\)'),
         (make_clip(joints=NAN), 'joints of frame 0 are not finite'),
-        (make_clip(visibility=np.full((3, 13), 0.5)), 'values other than 0 and 1'),
+        (make_clip(visibility=np.full((3, 13), 1.5)), r'values outside of 0 \.\.\. 1'),
         (make_clip(boxes=np.float32([[1, 1, 5, 4]] * 2 + [[5, 1, 1, 4]])), 'box of frame 2'),
         (make_clip(frames=np.zeros((3, 6, 8, 3), np.float32)), 'frame 0 is float32'),
         (make_clip(frames=np.zeros((3, 6, 8), np.uint8)), r'frame 0 is uint8 \(6, 8\)'),
@@ -49,7 +85,7 @@ NAN = np.full((3, 13, 2), np.nan, np.float32)
 )
 def test_bad_clip_is_named_in_one_line(clip, message):
     with pytest.raises(ValueError, match=message) as error:
-        clips.validate(clip)
+        check(clip)
     assert 'clip 0042' in str(error.value) and '\n' not in str(error.value)
 
 
@@ -59,7 +95,7 @@ def test_validation_decodes_only_the_first_frame():
             assert index == 0
             return super().__getitem__(index)
 
-    clips.validate(make_clip(frames=Frames(make_clip().frames)))
+    check(make_clip(frames=Frames(make_clip().frames)))
 
 
 def test_stack_clip_refuses_frames_of_different_sizes():
@@ -79,8 +115,8 @@ def test_bank_holds_every_frame_where_its_clip_starts():
             row = start + index
             height, width = bank.sizes[row]
             np.testing.assert_array_equal(bank.frames[row, :height, :width], clip.frames[index])
-            np.testing.assert_array_equal(bank.joints[row], clip.joints[index])
-            np.testing.assert_array_equal(bank.visibility[row], clip.visibility[index])
+            np.testing.assert_array_equal(bank.joints[row], clip.labels.joints[index])
+            np.testing.assert_array_equal(bank.visibility[row], clip.labels.visibility[index])
             np.testing.assert_array_equal(bank.boxes[row], clip.boxes[index])
 
 

@@ -75,9 +75,9 @@ def root(tmp_path):
 def test_one_clip_per_sequence_to_train_on_and_per_subject_to_test_on(root):
     train, test = (human36m.human36m_clips(root, split=split) for split in ('train', 'test'))
     assert [clip.id for clip in train] == [folder_name(key) for key in TRAIN]
-    assert [len(clips.validate(clip).frames) for clip in train] == [3] * 6
+    assert [len(clips.decoded(clip).frames) for clip in train] == [3] * 6
     assert [clip.id for clip in test] == ['S9', 'S11']
-    assert [len(clips.validate(clip).frames) for clip in test] == [6, 6]
+    assert [len(clips.decoded(clip).frames) for clip in test] == [6, 6]
     assert [clip.id for clip in human36m.human36m_clips(root, split='test', limit=1)] == ['S9']
 
 
@@ -85,8 +85,8 @@ def test_a_clip_is_what_the_labels_say(root):
     labels = [label for key in TEST[2:] for label in sequence(key)]
     clip = human36m.human36m_clips(root, split='test')[1]
     for t, label in enumerate(labels):
-        np.testing.assert_allclose(clip.joints[t], label['joints_3d'][:, :2], rtol=1e-6)
-        np.testing.assert_array_equal(clip.visibility[t], label['joints_3d_vis'][:, 0])
+        np.testing.assert_allclose(clip.labels.joints[t], label['joints_3d'][:, :2], rtol=1e-6)
+        np.testing.assert_array_equal(clip.labels.visibility[t], label['joints_3d_vis'][:, 0])
     means = [np.array(frame)[:30].mean(axis=(0, 1)) for frame in clip.frames]  # RGB
     expected = [[50 * t, 40 * camera, 110] for camera in (1, 4) for t in range(3)]
     np.testing.assert_allclose(means, expected, atol=3)
@@ -125,11 +125,13 @@ def test_labels_of_any_age_are_read(root, protocol):
     write_labels(root, 'test', {key: sequence(key) for key in TEST}, protocol)
     path = label_path(root, 'test')
     old = path.read_bytes().replace(b'numpy._core', b'numpy.core') if protocol < 4 else None
-    before = human36m.human36m_clips(root, split='test')[0].joints
+    before = human36m.human36m_clips(root, split='test')[0].labels.joints
     if old:
         assert b'numpy.core' in old
         path.write_bytes(old)
-    np.testing.assert_array_equal(human36m.human36m_clips(root, split='test')[0].joints, before)
+    np.testing.assert_array_equal(
+        human36m.human36m_clips(root, split='test')[0].labels.joints, before
+    )
 
 
 def test_another_number_of_test_frames_than_the_releases_is_told(root, caplog):

@@ -137,7 +137,7 @@ def test_a_file_of_predictions_is_whole_or_not_there(tmp_path):
             raise MemoryError
 
     clip = synthetic.drawn_clips(seed=0, split='test', people=1, frames=4, size=48)[0]
-    adapted = many_people.Adapted(clip.joints, clip.visibility, Breaks())
+    adapted = many_people.Adapted(clip.labels.joints, clip.labels.visibility, Breaks())
     with pytest.raises(MemoryError):
         predictions.save(tmp_path, clip, adapted, names=skeletons.PENN_ACTION.joints)
     assert not list(tmp_path.iterdir()) and not predictions.load(tmp_path, [clip])

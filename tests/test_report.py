@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ttp_jax.data.clips import Clip
+from ttp_jax.data.clips import Clip, Labels
 from ttp_jax.data.skeletons import BBC_POSE, PENN_ACTION
 from ttp_jax.results import metrics, report
 
@@ -21,8 +21,10 @@ def make_clip(rng, name, *, frames, size=(48, 40), skeleton=PENN_ACTION):
     return Clip(
         id=name,
         frames=rng.integers(0, 256, (frames, height, width, 3), np.uint8),
-        joints=rng.uniform(4, min(size) - 4, (frames, count, 2)).astype(np.float32),
-        visibility=(rng.random((frames, count)) < 0.8).astype(np.float32),
+        labels=Labels(
+            joints=rng.uniform(4, min(size) - 4, (frames, count, 2)).astype(np.float32),
+            visibility=(rng.random((frames, count)) < 0.8).astype(np.float32),
+        ),
         boxes=np.tile(np.float32([2, 2, width - 3, height - 3]), (frames, 1)),
     )
 
@@ -39,14 +41,16 @@ def people(rng):
 
 def predict(rng, people, phases=PHASES, error=8.0):
     return {
-        phase: [clip.joints + rng.normal(0, error, clip.joints.shape) for clip in people]
+        phase: [
+            clip.labels.joints + rng.normal(0, error, clip.labels.joints.shape) for clip in people
+        ]
         for phase in phases
     }
 
 
 def shift(clip, wrong):
     """The truth, with the joints `wrong` far away from it."""
-    moved = clip.joints.copy()
+    moved = clip.labels.joints.copy()
     moved[:, wrong] += 1000
     return moved
 
@@ -56,7 +60,7 @@ def known(rng):
     """Two people whose scores are known: 0 of 13 wrong joints is 100 %, and so on."""
     people = [make_clip(rng, name, frames=2) for name in ('first', 'second')]
     for clip in people:
-        clip.visibility[:] = 1
+        clip.labels.visibility[:] = 1
     first, second = people
     predictions = {
         'before': [shift(first, slice(0, 13)), shift(second, slice(0, 1))],
@@ -77,7 +81,7 @@ def test_summary_agrees_with_metrics(rng, skeleton):
     people = [make_clip(rng, f'{n}', frames=n, skeleton=skeleton) for n in (2, 5, 3)]
     predictions = predict(rng, people)
     found = report.summarise(people, predictions, skeleton=skeleton)
-    labels = [clip.joints for clip in people], [clip.visibility for clip in people]
+    labels = [clip.labels.joints for clip in people], [clip.labels.visibility for clip in people]
     for phase in PHASES:
         pooled = metrics.pooled_pck(predictions[phase], *labels, skeleton=skeleton)
         single = metrics.people_pck(predictions[phase], *labels, skeleton=skeleton)
@@ -120,7 +124,7 @@ def test_any_phases_after_before(rng, people, tmp_path):
 
 
 def test_person_without_visible_joint(rng, people, tmp_path):
-    people[1].visibility[:] = 0
+    people[1].labels.visibility[:] = 0
     found = report.summarise(people, predict(rng, people), skeleton=PENN_ACTION)
     assert found['people'][1] == {'id': 'p1', 'before': None, 'online': None, 'offline': None}
     compared = found['compared']['offline']
@@ -134,7 +138,7 @@ def test_person_without_visible_joint(rng, people, tmp_path):
 
 def test_nobody_with_visible_joint(rng, people, tmp_path):
     for clip in people:
-        clip.visibility[:] = 0
+        clip.labels.visibility[:] = 0
     found = report.summarise(people, predict(rng, people), skeleton=PENN_ACTION)
     assert found['mpck'] == dict.fromkeys(PHASES)
     assert found['compared']['online']['interval'] is None
@@ -202,7 +206,7 @@ def refuse(constant):
 
 
 def test_report_json_is_strict_and_complete(rng, people, tmp_path):
-    people[0].visibility[:] = 0
+    people[0].labels.visibility[:] = 0
     found = report.summarise(people, predict(rng, people), skeleton=PENN_ACTION)
     odd = {'config': {'rate': np.float32(0.5), 'sizes': (1, 2), 'limit': float('inf')}}
     report.write_report(tmp_path, found | extras() | odd)
@@ -283,8 +287,8 @@ def test_contact_sheet_draws_joints_where_they_are(tmp_path):
     x, y, background = 50, 30, (255, 0, 255)
     frames = np.full((2, 60, 80, 3), background, np.uint8)
     frames[:, y - 4 : y + 5, x - 4 : x + 5] = 255
-    clip = Clip('spot', frames, np.full((2, 13, 2), (x, y), np.float32), np.ones((2, 13)),
-                np.tile([10, 10, 69, 49], (2, 1)))  # fmt: skip
+    labels = Labels(np.full((2, 13, 2), (x, y), np.float32), np.ones((2, 13)))
+    clip = Clip('spot', frames, np.tile([10, 10, 69, 49], (2, 1)), labels)
     report.contact_sheet(tmp_path / 'sheet.png', [clip], frames=1, skeleton=PENN_ACTION)
     image = cv2.imread(str(tmp_path / 'sheet.png')).astype(int)
     rows, columns = np.nonzero((image == background).all(axis=2))

@@ -67,10 +67,8 @@ def similarity_residual(drawn, label):
 
 
 def same(one, other):
-    return all(
-        np.array_equal(getattr(one, name), getattr(other, name))
-        for name in ('frames', 'joints', 'visibility', 'boxes')
-    )
+    arrays = ((clip.frames, clip.boxes, *clip.labels) for clip in (one, other))
+    return all(np.array_equal(*pair) for pair in zip(*arrays, strict=True))
 
 
 # ---- Reproducible -------------------------------------------------------------------------------
@@ -91,7 +89,7 @@ def test_people_splits_and_seeds_differ(people):
     assert others[0].id == 'test-00000'
     for index, one in enumerate(others):
         for other in others[:index]:
-            assert np.abs(one.joints - other.joints).max() > 2
+            assert np.abs(one.labels.joints - other.labels.joints).max() > 2
             assert np.abs(one.frames[0].astype(int) - other.frames[0]).mean() > 10
 
 
@@ -106,16 +104,21 @@ def test_pixels_are_pinned():
 
 def test_clips_are_valid(people):
     for clip in people:
-        clips.validate(clip)
+        clips.decoded(clip)
         assert clip.frames.shape == (12, 64, 64, 3) and clip.frames.dtype == np.uint8
-        assert clip.joints.dtype == clip.visibility.dtype == clip.boxes.dtype == np.float32
-        assert (clip.visibility == 1).all()
+        assert (
+            clip.labels.joints.dtype
+            == clip.labels.visibility.dtype
+            == clip.boxes.dtype
+            == np.float32
+        )
+        assert (clip.labels.visibility == 1).all()
 
 
 def test_boxes_hold_the_joints_and_stay_in_the_frame(people):
     for clip in people:
         low, high = clip.boxes[:, None, :2], clip.boxes[:, None, 2:]
-        assert (clip.joints >= low).all() and (clip.joints <= high).all()
+        assert (clip.labels.joints >= low).all() and (clip.labels.joints <= high).all()
         assert clip.boxes.min() >= 0 and clip.boxes.max() <= 63
 
 
@@ -250,9 +253,9 @@ def test_people_move_as_the_label_moves(tmp_path):
     joints = waving(12)
     write_label(tmp_path / '0001.mat', joints)
     (clip,) = drawn_from(tmp_path)
-    assert similarity_residual(clip.joints, joints) < 0.05
-    assert np.ptp(clip.joints[..., 1], axis=1).max() > 0.5 * 64
-    clips.validate(clip)
+    assert similarity_residual(clip.labels.joints, joints) < 0.05
+    assert np.ptp(clip.labels.joints[..., 1], axis=1).max() > 0.5 * 64
+    clips.decoded(clip)
     assert same(
         clip, synthetic.draw_clip(0, seed=0, split='train', frames=12, size=64, motion=tmp_path)
     )
@@ -263,10 +266,15 @@ def test_the_labels_own_split_is_honoured(tmp_path):
     write_label(tmp_path / '0001.mat', still, train=1)
     write_label(tmp_path / '0002.mat', wild, train=-1)
     assert all(
-        similarity_residual(clip.joints, still) < 0.05 for clip in drawn_from(tmp_path, people=3)
+        similarity_residual(clip.labels.joints, still) < 0.05
+        for clip in drawn_from(tmp_path, people=3)
     )
     (test,) = drawn_from(tmp_path, split='test')
-    assert similarity_residual(test.joints, wild) < 0.05 < similarity_residual(test.joints, still)
+    assert (
+        similarity_residual(test.labels.joints, wild)
+        < 0.05
+        < similarity_residual(test.labels.joints, still)
+    )
 
 
 def test_labels_are_shared_out_before_they_repeat(tmp_path):
@@ -275,7 +283,7 @@ def test_labels_are_shared_out_before_they_repeat(tmp_path):
         write_label(tmp_path / f'{index}.mat', joints)
     drawn = drawn_from(tmp_path, people=5)
     used = [
-        int(np.argmin([similarity_residual(clip.joints, joints) for joints in motions]))
+        int(np.argmin([similarity_residual(clip.labels.joints, joints) for joints in motions]))
         for clip in drawn
     ]
     assert sorted(used[:4]) == [0, 1, 2, 3] and used[4] == used[0]
@@ -290,12 +298,14 @@ def test_absent_joints_are_filled_in_and_stay_invisible(tmp_path):
     visibility[absent[..., 0] == 1] = 0
     write_label(tmp_path / '0001.mat', absent, visibility=visibility)
     (clip,) = drawn_from(tmp_path)
-    np.testing.assert_array_equal(clip.visibility, visibility)
+    np.testing.assert_array_equal(clip.labels.visibility, visibility)
     np.testing.assert_allclose(
-        clip.joints[:, JOINT['right knee']], clip.joints[:, JOINT['left knee']], atol=1e-3
+        clip.labels.joints[:, JOINT['right knee']],
+        clip.labels.joints[:, JOINT['left knee']],
+        atol=1e-3,
     )
-    neighbours = clip.joints[[3, 5], JOINT['left wrist']].mean(axis=0)
-    np.testing.assert_allclose(clip.joints[4, JOINT['left wrist']], neighbours, atol=0.05)
+    neighbours = clip.labels.joints[[3, 5], JOINT['left wrist']].mean(axis=0)
+    np.testing.assert_allclose(clip.labels.joints[4, JOINT['left wrist']], neighbours, atol=0.05)
 
 
 def test_long_labels_are_subsampled_and_short_ones_go_back_and_forth(tmp_path):

@@ -166,7 +166,7 @@ def test_targets_follow_a_flip(tiny_clips):
         augmentation = geometry.Augmentation(flip=flip)
         affine = geometry.augmented_affine(clip.boxes[0], augmentation, size=32)
         return pairs.targets(
-            jnp.asarray(clip.joints[0]), jnp.ones(13), affine, flip, spec=SPEC, mirror=mirror
+            jnp.asarray(clip.labels.joints[0]), jnp.ones(13), affine, flip, spec=SPEC, mirror=mirror
         )[0]
 
     plain, flipped = maps(jnp.array(False)), maps(jnp.array(True))

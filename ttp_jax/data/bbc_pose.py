@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ttp_jax.data import images, matlab
-from ttp_jax.data.clips import Clip, check_request
+from ttp_jax.data.clips import Clip, Labels, check_request
 from ttp_jax.data.skeletons import BBC_POSE
 
 _VIDEOS = {'train': range(1, 11), 'test': range(11, 21)}
@@ -68,9 +68,8 @@ def _clip(path: pathlib.Path, video: Any, number: int, split: str) -> Clip:
     joints = matlab.finite(joints.transpose(2, 1, 0), name, path)
     paths = [path.parent / str(number) / f'{int(frame)}.jpg' for frame in numbers]
     frames = images.of_files(paths, clip=str(number))
-    return Clip(
-        str(number), frames, joints, np.ones(joints.shape[:2], np.float32), boxes_around(joints)
-    )
+    labels = Labels(joints, np.ones(joints.shape[:2], np.float32))
+    return Clip(str(number), frames, boxes_around(joints), labels)
 
 
 def boxes_around(joints: np.ndarray) -> np.ndarray:

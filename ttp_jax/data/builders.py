@@ -134,8 +134,8 @@ def frame_examples(clips: Iterable[Clip]) -> Iterator[Example]:
         for t in range(len(clip.frames)):
             yield {
                 'image': images.check(clip.frames.encoded(t), clip.frames.items[t]),
-                'joints': clip.joints[t],
-                'visibility': clip.visibility[t],
+                'joints': clip.labels.joints[t],
+                'visibility': clip.labels.visibility[t],
                 'box': clip.boxes[t],
                 'clip': clip.id,
                 'clip_start': start,
@@ -151,8 +151,8 @@ def clip_examples(clips: Iterable[Clip]) -> Iterator[Example]:
         yield {
             'clip': clip.id,
             'clip_start': start,
-            'joints': clip.joints,
-            'visibility': clip.visibility,
+            'joints': clip.labels.joints,
+            'visibility': clip.labels.visibility,
             'boxes': clip.boxes,
             'size': np.array(clip.frames.size or (0, 0), np.int32),
         }

@@ -1,11 +1,12 @@
 """What a clip is, and many clips as arrays that a compiled step can sample from.
 
-A clip is one person's frames in order, with joints, visibility and boxes. Frames are RGB uint8
-`[height, width, 3]`; joints `(x, y)` and boxes `x1, y1, x2, y2` are in image pixels, where a box
-ends on its last pixel.
+A clip is one person's frames in order and a box around the person in each; labels, where there are
+any, lie beside them. Frames are RGB uint8 `[height, width, 3]`; joints `(x, y)` and boxes
+`x1, y1, x2, y2` are in image pixels, where a box ends on its last pixel.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -14,15 +15,25 @@ import numpy as np
 SPLITS = ('train', 'test')
 
 
+# An id names files of results: no folder, nothing hidden, nothing that a shell takes for an option.
+_SAFE_ID = re.compile(r'\w[\w .,+=@()-]{0,199}')
+
+
+class Labels(NamedTuple):
+    """Where a person's joints are, for training and for scores; predictions never read them."""
+
+    joints: np.ndarray  # [frames, joints, 2] float32, (x, y) image pixels
+    visibility: np.ndarray  # [frames, joints] float32, 0 ... 1: 0 not seen, else its weight
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Clip:
     """One person's video. `frames` is an array or any sequence that decodes on access."""
 
-    id: str  # '0001', 'drawn-test-00003'; names the clip in errors and reports
+    id: str  # '0001', 'test-00003'; names the clip in errors, reports and file names
     frames: Sequence[np.ndarray]  # [frames] of [height, width, 3] uint8 RGB
-    joints: np.ndarray  # [frames, joints, 2] float32, (x, y) image pixels
-    visibility: np.ndarray  # [frames, joints] float32 in {0, 1}
     boxes: np.ndarray  # [frames, 4] float32, x1, y1, x2, y2 image pixels
+    labels: Labels | None = None  # None: nobody has labelled it
 
 
 class FrameBank(NamedTuple):
@@ -45,33 +56,47 @@ def check_request(split: str, limit: int | None) -> None:
         raise ValueError(f'limit is {limit}, expected at least 1')
 
 
-def validate(clip: Clip) -> Clip:
-    """Returns the clip, or raises a ValueError that names it and what is wrong with it.
-
-    Of the frames only the first is decoded. A clip needs two frames: its source frame must be able
-    to differ from its target. Boxes of one pixel (x1 = x2) are valid: Penn Action has some.
-    """
-    _checked_first_frame(clip)
-    return clip
+def check_ids(clips: Sequence[Clip]) -> None:
+    """Raises ValueError unless every clip's id is safe as a file's name, and nobody else's."""
+    seen: set[str] = set()
+    for clip in clips:
+        if not _SAFE_ID.fullmatch(clip.id):
+            raise ValueError(
+                f'clip id {clip.id!r}: expected letters, digits and " .,+=@()_-", at most 200, '
+                'beginning with a letter or digit: results are kept in files of that name'
+            )
+        if clip.id in seen:
+            raise ValueError(f'clip id {clip.id!r}: found twice, expected a different one per clip')
+        seen.add(clip.id)
 
 
 def _checked_first_frame(clip: Clip) -> np.ndarray:
-    """Frame 0 of a valid clip; raises as `validate` does."""
+    """Frame 0, the only one decoded; a ValueError names the clip and what is wrong with it.
+
+    A clip needs two frames: its source frame must be able to differ from its target. Boxes of one
+    pixel (x1 = x2) are valid: Penn Action has some.
+    """
     count = len(clip.frames)
     if count < 2:
         raise ValueError(f'clip {clip.id}: found {count} frame(s), expected at least 2')
-    joints = np.shape(clip.joints)[1] if np.ndim(clip.joints) == 3 else 'joints'
-    _check_array(clip, 'joints', (count, joints, 2))
-    _check_array(clip, 'visibility', (count, joints))
-    _check_array(clip, 'boxes', (count, 4))
-    if not np.isin(clip.visibility, (0, 1)).all():
-        raise ValueError(f'clip {clip.id}: visibility holds values other than 0 and 1')
+    _check_array(clip, 'boxes', clip.boxes, (count, 4))
     _check_boxes(clip)
+    if clip.labels is not None:
+        _check_labels(clip, clip.labels)
     return _frame(clip, 0)
 
 
-def _check_array(clip: Clip, name: str, shape: tuple[int | str, ...]) -> None:
-    values = np.asarray(getattr(clip, name))
+def _check_labels(clip: Clip, labels: Labels) -> None:
+    count = len(clip.frames)
+    joints = np.shape(labels.joints)[1] if np.ndim(labels.joints) == 3 else 'joints'
+    _check_array(clip, 'joints', labels.joints, (count, joints, 2))
+    _check_array(clip, 'visibility', labels.visibility, (count, joints))
+    if np.min(labels.visibility) < 0 or np.max(labels.visibility) > 1:
+        raise ValueError(f'clip {clip.id}: visibility holds values outside of 0 ... 1')
+
+
+def _check_array(clip: Clip, name: str, values, shape: tuple[int | str, ...]) -> None:
+    values = np.asarray(values)
     if values.shape != shape:
         raise ValueError(f'clip {clip.id}: {name} have shape {values.shape}, expected {shape}')
     bad = np.argwhere(~np.isfinite(values))
@@ -145,8 +170,8 @@ def fit_in(clips: Sequence[Clip], *, gib: float) -> bool:
     Decodes the first frame of each clip and checks all that can be known from it.
 
     Raises:
-      ValueError: there are no clips, a clip is not valid (`validate`), or the clips disagree on the
-        number of joints.
+      ValueError: there are no clips, a clip has too few frames or a box, joint or visibility that
+        cannot be, or the clips disagree on the number of joints.
     """
     sizes = [first.shape[:2] for first in _checked_first_frames(clips)]
     height, width = map(int, np.max(sizes, axis=0))
@@ -167,30 +192,48 @@ def stack_clips(clips: Sequence[Clip]) -> FrameBank:
 
 def label_bank(clips: Sequence[Clip]) -> FrameBank:
     """The bank of the clips without its frames and their sizes: nothing is decoded."""
+    labels = filled_labels(clips)
     lengths = np.array([len(clip.frames) for clip in clips])
     starts = np.cumsum(lengths) - lengths
     return FrameBank(
         frames=None,
         sizes=None,
         boxes=np.concatenate([clip.boxes for clip in clips], dtype=np.float32),
-        joints=np.concatenate([clip.joints for clip in clips], dtype=np.float32),
-        visibility=np.concatenate([clip.visibility for clip in clips], dtype=np.float32),
+        joints=np.concatenate([each.joints for each in labels], dtype=np.float32),
+        visibility=np.concatenate([each.visibility for each in labels], dtype=np.float32),
         clip_start=np.repeat(starts, lengths).astype(np.int32),
         clip_length=np.repeat(lengths, lengths).astype(np.int32),
     )
 
 
+def filled_labels(clips: Sequence[Clip]) -> list[Labels]:
+    """Everyone's labels; of clips without any, as many joints as the others have, none of them seen.
+
+    Such clips train the task that needs no labels. Raises ValueError where no clip has labels.
+    """
+    counts = [clip.labels.joints.shape[1] for clip in clips if clip.labels is not None]
+    if not counts:
+        raise ValueError(f'none of {len(clips)} clips has labels, expected one at least')
+
+    def unseen(frames: int) -> Labels:
+        return Labels(np.zeros((frames, counts[0], 2)), np.zeros((frames, counts[0])))
+
+    return [unseen(len(clip.frames)) if clip.labels is None else clip.labels for clip in clips]
+
+
 def _checked_first_frames(clips: Sequence[Clip]) -> Iterator[np.ndarray]:
     if not clips:
         raise ValueError('no clips to stack, expected at least one')
+    labelled = next((clip for clip in clips if clip.labels is not None), None)
     for clip in clips:
         first = _checked_first_frame(clip)
-        _check_same_joints(clip, clips[0])
+        if clip.labels is not None:
+            _check_same_joints(clip, labelled)
         yield first
 
 
 def _check_same_joints(clip: Clip, other: Clip) -> None:
-    found, expected = clip.joints.shape[1], other.joints.shape[1]
+    found, expected = (each.labels.joints.shape[1] for each in (clip, other))
     if found != expected:
         raise ValueError(
             f'clip {clip.id}: has {found} joints, expected the {expected} of clip {other.id}'

@@ -34,7 +34,7 @@ import numpy as np
 from absl import logging
 
 from ttp_jax.data import images
-from ttp_jax.data.clips import Clip, check_request
+from ttp_jax.data.clips import Clip, Labels, check_request
 from ttp_jax.data.skeletons import HUMAN36M
 
 _LABELS = {'train': 'HM36Vid_trainfull_all', 'test': 'HM36Vid_validfull_all'}
@@ -119,7 +119,7 @@ def _clip(path: pathlib.Path, root: pathlib.Path, name: str, sequences: list[lis
     frames = images.of_files(paths, clip=name)
     if len(sequences) > 1:
         frames = dataclasses.replace(frames, size=_common_size(frames, sequences))
-    return Clip(name, frames, joints, visibility, boxes)
+    return Clip(name, frames, boxes, Labels(joints, visibility))
 
 
 def _arrays(label: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ import pathlib
 import numpy as np
 
 from ttp_jax.data import images, matlab
-from ttp_jax.data.clips import Clip, check_request
+from ttp_jax.data.clips import Clip, Labels, check_request
 from ttp_jax.data.skeletons import PENN_ACTION
 
 _SPLITS = {1: 'train', -1: 'test'}  # by the value of a label's field `train`
@@ -125,4 +125,4 @@ def _check_layout(root: pathlib.Path) -> None:
 def _clip(name: str, label: Label, folder: pathlib.Path) -> Clip:
     paths = [folder / f'{index:06d}.jpg' for index in range(1, len(label.joints) + 1)]
     frames = images.of_files(paths, clip=name)
-    return Clip(name, frames, label.joints, label.visibility, label.boxes)
+    return Clip(name, frames, label.boxes, Labels(label.joints, label.visibility))

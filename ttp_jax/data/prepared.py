@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import tensorflow_datasets as tfds
 
 from ttp_jax.data import builders, images
-from ttp_jax.data.clips import Clip, check_request
+from ttp_jax.data.clips import Clip, Labels, check_request
 
 
 class Record(NamedTuple):
@@ -56,9 +56,8 @@ def _clip(label: dict[str, Any], records: Sequence[dict[str, Any]], name: str) -
     return Clip(
         label['clip'].decode(),
         images.Frames(items, size if any(size) else None),
-        label['joints'],
-        label['visibility'],
         label['boxes'],
+        Labels(label['joints'], label['visibility']),
     )
 
 

@@ -51,9 +51,9 @@ def _read(path: pathlib.Path, clip: Clip) -> Adapted:
             found = Adapted(file['joints'], file['scores'], file['losses'])
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f'{path}: not a file of predictions ({error}); remove it') from error
-    if found.joints.shape != clip.joints.shape:
+    if found.joints.shape != clip.labels.joints.shape:
         raise ValueError(
             f'{path}: joints have shape {found.joints.shape}, expected '
-            f'{clip.joints.shape} of clip {clip.id}; remove it'
+            f'{clip.labels.joints.shape} of clip {clip.id}; remove it'
         )
     return found

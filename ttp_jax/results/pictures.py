@@ -253,10 +253,10 @@ def _spread(clip: Clip, frames: int, crop: bool) -> list[tuple[np.ndarray, np.nd
     indices = np.linspace(0, count - 1, min(frames, count)).round().astype(int)
     shown = []
     for index in indices.tolist():
-        image, joints = np.asarray(clip.frames[index]), clip.joints[index]
+        image, joints = np.asarray(clip.frames[index]), clip.labels.joints[index]
         if crop:
             image, joints = _around_box(image, joints, clip.boxes[index])
-        shown.append((image, joints, clip.visibility[index]))
+        shown.append((image, joints, clip.labels.visibility[index]))
     return shown
 
 

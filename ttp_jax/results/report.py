@@ -96,7 +96,7 @@ def summarise(
         the wrong shape: the message names the phase and the clip.
     """
     _check(clips, predictions)
-    labels = [clip.joints for clip in clips], [clip.visibility for clip in clips]
+    labels = [clip.labels.joints for clip in clips], [clip.labels.visibility for clip in clips]
     scores = {
         phase: metrics.pooled_pck(found, *labels, skeleton=skeleton)
         for phase, found in predictions.items()
@@ -140,10 +140,10 @@ def _check(clips: Sequence[Clip], predictions: Mapping[str, Sequence[np.ndarray]
                 f'{phase}: found predictions of {len(found)} people, expected {len(clips)}'
             )
         for clip, joints in zip(clips, found, strict=True):
-            if np.shape(joints) != clip.joints.shape:
+            if np.shape(joints) != clip.labels.joints.shape:
                 raise ValueError(
                     f'{phase}: predictions of clip {clip.id} have shape {np.shape(joints)},'
-                    f' expected {clip.joints.shape}'
+                    f' expected {clip.labels.joints.shape}'
                 )
             if not np.isfinite(joints).all():
                 raise ValueError(f'{phase}: predictions of clip {clip.id} are not all finite')

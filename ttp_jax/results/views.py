@@ -49,7 +49,7 @@ def truth(clip: Clip, frame: int, *, spec: pairs.CropSpec) -> np.ndarray:
     affine = geometry.augmented_affine(
         clip.boxes[frame], geometry.Augmentation(), size=spec.size, subtract_one=spec.subtract_one
     )
-    return np.asarray(geometry.transform_points(affine, jnp.asarray(clip.joints[frame])))
+    return np.asarray(geometry.transform_points(affine, jnp.asarray(clip.labels.joints[frame])))
 
 
 @functools.partial(jax.jit, static_argnames='model')

@@ -68,7 +68,7 @@ def draw_person(run: Run, clip: clips.Clip, seen: dict[str, report.View], truth:
         clip.id,
         seen,
         truth,
-        clip.visibility[middle(clip)],
+        clip.labels.visibility[middle(clip)],
         skeleton=run.data.skeleton,
     )
     return name
@@ -87,5 +87,5 @@ def before_and_after(
         scores['before'],
         scores[last],
         truth,
-        clip.visibility[middle(clip)],
+        clip.labels.visibility[middle(clip)],
     )

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ttp_jax.data.clips import SPLITS, Clip
+from ttp_jax.data.clips import SPLITS, Clip, Labels
 from ttp_jax.data.drawn.figure import dress, paint_person
 from ttp_jax.data.drawn.label_motion import LabelledBody, follow_label, read_labels
 from ttp_jax.data.drawn.motion import ANKLES, Motion, act, fit_to_frame, trunk_length
@@ -98,9 +98,8 @@ def _draw(
     return Clip(
         id=f'{split}-{person:05d}',
         frames=expose(images, gain, noise),
-        joints=motion.joints.astype(np.float32),
-        visibility=motion.visibility.astype(np.float32),
         boxes=_boxes(motion, size),
+        labels=Labels(motion.joints.astype(np.float32), motion.visibility.astype(np.float32)),
     )
 
 
