@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from ttp_jax.networks import model as networks
 from ttp_jax.networks import perceptual
 from ttp_jax.objectives import registry
 from ttp_jax.objectives.reconstruction import RECONSTRUCTION
-from ttp_jax.personalize import inner_loop, many_people, partition, schedules
+from ttp_jax.personalize import chunks, inner_loop, many_people, partition, schedules, verdict
 
 SPEC = pairs.CropSpec(size=32, cells=16)
 TX = optax.adam(1e-3)
@@ -32,55 +33,69 @@ def shared():
         lambda x: x + 0.05 * jax.random.normal(jax.random.key(2), x.shape), state.params
     )
     trainable, frozen = partition.split(params, frozen=RECONSTRUCTION.frozen)
-    return (
-        state.replace(params=params),
-        trainable,
-        frozen,
-        dict(
-            model=model,
-            perceptual=network,
-            objective=RECONSTRUCTION,
-            tx=TX,
-            spec=SPEC,
-            batch=4,
-            augment={},
-        ),
+    method = inner_loop.Method(
+        model=model,
+        perceptual=network,
+        objective=RECONSTRUCTION,
+        tx=TX,
+        spec=SPEC,
+        schedule='offline',
+        batch=4,
+        augment={},
+    )
+    return Setup(
+        state,
+        inner_loop.Shared(trainable, frozen, state.batch_stats, jnp.ones(4), network.weights),
+        method,
     )
 
 
-def alone(shared, clip, schedule, *, padded=None):
-    """`personalize_person` on one clip, compiled."""
-    state, trainable, frozen, dependencies = shared
+class Setup(NamedTuple):
+    state: train.TrainState
+    shared: inner_loop.Shared
+    method: inner_loop.Method
+
+
+def alone(setup, clip, schedule, *, padded=None, key=None, segment=None):
+    """`personalize_person` on one clip, in one segment unless it is said otherwise."""
     frames = padded or len(clip.frames)
-    person = many_people.stack_people([clip], frames=frames, size=clip.frames.shape[1:3])
-    run = jax.jit(
-        functools.partial(inner_loop.personalize_person, schedule=schedule, **dependencies)
-    )
-    return run(
-        trainable,
-        frozen,
-        state.batch_stats,
-        jnp.ones(4),
-        jax.tree.map(lambda x: jnp.asarray(x[0]), person),
-        jax.random.key(0),
+    stacked = chunks.stack_people([clip], frames=frames, size=clip.frames.shape[1:3])
+    loop = inner_loop.one_person(setup.method._replace(schedule=schedule))
+    return inner_loop.personalize_person(
+        setup.shared,
+        jax.tree.map(lambda x: jnp.asarray(x[0]), stacked),
+        jax.random.key(0) if key is None else key,
+        loop=loop._replace(learn=jax.jit(loop.learn), predict=jax.jit(loop.predict)),
+        segments=chunks.segments(frames, segment or frames),
     )
 
 
-def together(shared, clips, schedule, *, seed=0, lowering='matmul', people_per_chunk=4, keep=()):
-    state, trainable, frozen, dependencies = shared
-    runner = many_people.make_runner(
-        schedule=schedule, lowering=lowering, segment=3, **dependencies
+def together(
+    setup,
+    clips,
+    schedule,
+    *,
+    seed=0,
+    lowering='matmul',
+    people_per_chunk=4,
+    keep=None,
+    devices=None,
+):
+    method = setup.method._replace(
+        schedule=schedule, model=setup.method.model.clone(lowering=lowering)
+    )
+    devices = (devices or jax.local_devices())[:people_per_chunk]
+    (bucket,) = chunks.buckets([len(clip.frames) for clip in clips], [(48, 48)] * len(clips))
+    bucket = bucket._replace(
+        together=chunks.people_together(len(clips), most=people_per_chunk, devices=len(devices))
     )
     return dict(
         many_people.personalize_people(
             clips,
-            runner=runner,
-            trainable=trainable,
-            frozen=frozen,
-            batch_stats=state.batch_stats,
-            loss_means=jnp.ones(4),
+            chunks.chunks(bucket),
+            runner=many_people.make_runner(method, devices=devices, segment=3),
+            shared=setup.shared,
             seed=seed,
-            people_per_chunk=people_per_chunk,
             keep=keep,
         )
     )
@@ -89,11 +104,11 @@ def together(shared, clips, schedule, *, seed=0, lowering='matmul', people_per_c
 @pytest.fixture(scope='module')
 def everyone(shared, tiny_clips):
     """All four people adapted together, offline."""
-    return together(shared, tiny_clips, 'offline', keep=range(4))
+    return together(shared, tiny_clips, 'offline', keep=dict.fromkeys(range(4), 0))
 
 
 def test_frozen_leaves_stay_bitwise_and_all_others_move(shared, everyone):
-    _, trainable, frozen, _ = shared
+    trainable, frozen, *_ = shared.shared
     assert not set(trainable) & set(frozen)
     assert any('affinity_transformer' in path for path in frozen)
     assert any(path.endswith('deconv_bn0/scale') for path in frozen)
@@ -111,14 +126,13 @@ def test_two_people_end_with_different_weights(everyone):
 @pytest.mark.parametrize('schedule', ['online', 'offline'])
 def test_padding_leaves_the_person_untouched(shared, tiny_clips, schedule):
     clip = tiny_clips[1]
-    plain, _, state = alone(shared, clip, schedule)
-    padded, _, padded_state = alone(shared, clip, schedule, padded=9)
+    plain, padded = alone(shared, clip, schedule), alone(shared, clip, schedule, padded=9)
     n = len(clip.frames)
-    np.testing.assert_allclose(padded.joints[:n], plain.joints, atol=1e-3)
+    np.testing.assert_allclose(padded.predictions.joints[:n], plain.predictions.joints, atol=1e-3)
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5),
-        padded_state.trainable,
-        state.trainable,
+        padded.state.trainable,
+        plain.state.trainable,
     )
 
 
@@ -140,24 +154,95 @@ def test_the_company_does_not_matter(shared, tiny_clips, everyone):
 def test_segments_equal_one_pure_scan(shared, tiny_clips):
     """The driver's segments and people give what `personalize_person` gives one person."""
     clip = tiny_clips[0]
-    state, trainable, frozen, dependencies = shared
-    person = many_people.stack_people([clip], frames=6, size=(48, 48))
-    key = many_people.person_keys([clip], 0)[0]
-    predictions, losses, _ = jax.jit(
-        functools.partial(inner_loop.personalize_person, schedule='online', **dependencies)
-    )(
-        trainable,
-        frozen,
-        state.batch_stats,
-        jnp.ones(4),
-        jax.tree.map(lambda x: jnp.asarray(x[0]), person),
-        key,
-    )
-    driven = together(shared, [clip], 'online')[0]
-    np.testing.assert_allclose(driven.losses, losses, rtol=1e-3)
+    pure = alone(shared, clip, 'online', key=many_people.person_keys([clip], 0)[0])
+    driven = together(shared, [clip], 'online', people_per_chunk=1)[0]
+    np.testing.assert_allclose(driven.losses, pure.losses, rtol=1e-3)
     # Later scores drift: Adam moves a bias that has no gradient by the sign of rounding errors.
-    np.testing.assert_allclose(driven.scores[0], predictions.scores[0], rtol=1e-2, atol=1e-3)
+    np.testing.assert_allclose(driven.scores[0], pure.predictions.scores[0], rtol=1e-2, atol=1e-3)
     assert driven.joints.shape == (6, 13, 2)
+
+
+@pytest.mark.parametrize('schedule', ['online', 'offline'])
+def test_three_people_on_one_device_get_what_each_gets_alone(shared, tiny_clips, schedule):
+    """Under vmap on one device: every segment's losses, the weights, and frozen leaves bitwise."""
+    clips = tiny_clips[:3]
+    devices, everyone = jax.local_devices()[:1], dict.fromkeys(range(3), 3)
+    before = jax.tree.map(np.array, shared.shared.frozen)
+    crowd = together(shared, clips, schedule, people_per_chunk=3, devices=devices, keep=everyone)
+    for index, clip in enumerate(clips):
+        single = together(
+            shared, [clip], schedule, people_per_chunk=1, devices=devices, keep={0: 3}
+        )[0]
+        np.testing.assert_allclose(crowd[index].losses, single.losses, rtol=1e-5)
+        for path, leaf in crowd[index].trainable.items():
+            np.testing.assert_allclose(leaf, single.trainable[path], rtol=1e-3, atol=1e-5)
+    jax.tree.map(np.testing.assert_array_equal, shared.shared.frozen, before)
+
+
+@pytest.mark.parametrize('schedule', ['online', 'offline'])
+def test_weights_are_those_of_the_moment_of_the_prediction(shared, tiny_clips, schedule):
+    """Somebody's weights, asked for at a frame, predict that frame as it was predicted."""
+    clip, frame = tiny_clips[0], 2  # the last of the first of two segments
+    adapted = together(shared, [clip], schedule, people_per_chunk=1, keep={0: frame})[0]
+    person = chunks.stack_people([clip], frames=6, size=(48, 48))
+    seen = inner_loop.predict_frames(
+        partition.merge(adapted.trainable, shared.shared.frozen),
+        shared.state.batch_stats,
+        jax.tree.map(lambda x: jnp.asarray(x[0]), person),
+        jnp.array([frame]),
+        model=shared.method.model,
+        spec=SPEC,
+    )
+    np.testing.assert_allclose(seen.scores[0], adapted.scores[frame], rtol=1e-4, atol=1e-5)
+
+
+def broken_after(steps):
+    """An optimiser whose updates blow the weights up at a step, so that the next loss is not finite."""
+    return optax.chain(
+        optax.sgd(1e-3), optax.scale_by_schedule(lambda count: jnp.where(count == steps, 1e38, 1.0))
+    )
+
+
+def test_a_step_that_is_not_finite_leaves_the_last_finite_state_and_marks_the_person(
+    shared, tiny_clips
+):
+    clip = tiny_clips[0]
+    broken = shared._replace(method=shared.method._replace(tx=broken_after(2)))
+    progress = alone(broken, clip, 'offline')
+    assert int(progress.failed_at) == 3
+    assert all(np.isfinite(leaf).all() for leaf in progress.state.trainable.values())
+    healthy = alone(shared, clip, 'offline')
+    assert int(healthy.failed_at) == inner_loop.HEALTHY and np.isfinite(healthy.losses).all()
+
+
+def test_a_person_who_failed_costs_nobody_else_and_keeps_the_shared_predictions(shared, tiny_clips):
+    clips = [*tiny_clips[:2], dataclasses.replace(tiny_clips[2], boxes=tiny_clips[2].boxes * 1e30)]
+    adapted = together(
+        shared, clips, 'offline', people_per_chunk=3, devices=jax.local_devices()[:1]
+    )
+    company = together(
+        shared, tiny_clips[:3], 'offline', people_per_chunk=3, devices=jax.local_devices()[:1]
+    )
+    assert adapted[2].failed_at == 0
+    for index in (0, 1):
+        assert adapted[index].failed_at == inner_loop.HEALTHY
+        np.testing.assert_array_equal(adapted[index].losses, company[index].losses)
+    before = company[2]._replace(joints=company[2].joints + 1)
+    settled = verdict.settled(before, adapted[2])
+    assert settled.status == 'failed' and 'step 0 is not finite' in settled.reason
+    np.testing.assert_array_equal(settled.joints, before.joints)
+    fine = verdict.settled(before, company[2])
+    assert fine.status == 'personalized' and not fine.reason
+    np.testing.assert_array_equal(fine.joints, company[2].joints)
+
+
+def test_a_judge_may_keep_the_shared_predictions(everyone):
+    before, after = everyone[0], everyone[0]._replace(joints=everyone[0].joints + 5)
+    judge = lambda before, after: verdict.Verdict('kept', 'moved too far')
+    settled = verdict.settled(before, after, judge=judge)
+    assert (settled.status, settled.reason) == ('kept', 'moved too far')
+    np.testing.assert_array_equal(settled.joints, before.joints)
+    np.testing.assert_array_equal(settled.losses, after.losses)
 
 
 def test_lowering_changes_speed_not_results(shared, tiny_clips, everyone):
@@ -170,8 +255,8 @@ def test_online_never_looks_ahead(shared, tiny_clips):
     frames = clip.frames.copy()
     frames[4:] = 255 - frames[4:]
     changed = dataclasses.replace(clip, frames=frames)
-    before, _, _ = alone(shared, clip, 'online')
-    after, _, _ = alone(shared, changed, 'online')
+    before = alone(shared, clip, 'online').predictions
+    after = alone(shared, changed, 'online').predictions
     np.testing.assert_array_equal(before.scores[:4], after.scores[:4])
     assert np.any(np.asarray(before.scores[4:]) != np.asarray(after.scores[4:]))
 
@@ -180,8 +265,8 @@ def test_offline_learns_from_the_whole_clip_before_it_predicts(shared, tiny_clip
     clip = tiny_clips[0]
     frames = clip.frames.copy()
     frames[4:] = 255 - frames[4:]
-    before, _, _ = alone(shared, clip, 'offline')
-    after, _, _ = alone(shared, dataclasses.replace(clip, frames=frames), 'offline')
+    before = alone(shared, clip, 'offline').predictions
+    after = alone(shared, dataclasses.replace(clip, frames=frames), 'offline').predictions
     assert np.all(np.any(np.asarray(before.scores[:4]) != np.asarray(after.scores[:4]), axis=1))
 
 
@@ -202,15 +287,6 @@ def test_schedules_draw_what_the_paper_says():
     assert 0.3 < np.mean(np.asarray(later.augmentation.rotation) == 0) < 0.5
 
 
-def test_people_are_chunked_evenly_and_each_is_adapted_once():
-    rows = many_people.chunks([5, 9, 7, 7, 2], people_per_chunk=2, devices=1)
-    assert [len(row) for row in rows] == [2, 2, 2]
-    assert rows[0][0] == 1 and sorted({i for row in rows for i in row}) == list(range(5))
-    assert all(
-        len(row) % 4 == 0 for row in many_people.chunks([3] * 5, people_per_chunk=2, devices=4)
-    )
-
-
 def test_every_variant_that_has_a_task_adapts(tiny_clips):
     for variant, task in (
         ('shared_keypoint', ''),
@@ -223,21 +299,12 @@ def test_every_variant_that_has_a_task_adapts(tiny_clips):
             jax.random.key(1), model=model, tx=TX, perceptual=network, size=32
         )
         trainable, frozen = partition.split(state.params, frozen=objective.frozen)
-        shared = (
+        setup = Setup(
             state,
-            trainable,
-            frozen,
-            dict(
-                model=model,
-                perceptual=network,
-                objective=objective,
-                tx=TX,
-                spec=SPEC,
-                batch=4,
-                augment={},
-            ),
+            inner_loop.Shared(trainable, frozen, state.batch_stats, jnp.ones(1), network.weights),
+            inner_loop.Method(model, network, objective, TX, SPEC, 'offline', 4, {}),
         )
-        adapted = together((state, *shared[1:]), tiny_clips[:1], 'offline', keep=[0])[0]
+        adapted = together(setup, tiny_clips[:1], 'offline', people_per_chunk=1, keep={0: 0})[0]
         moved = [p for p, v in trainable.items() if np.any(np.asarray(adapted.trainable[p]) != v)]
         assert any(p.startswith('encoder') for p in moved)
 
@@ -255,13 +322,10 @@ def test_partition_claims_every_leaf_and_names_a_pattern_that_claims_none(shared
 
 def changed(shared, clip, tx):
     """Which leaves one person's offline steps change, and by how much at most."""
-    state, trainable, frozen, dependencies = shared
-    _, _, person_state = alone(
-        (state, trainable, frozen, dependencies | {'tx': tx}), clip, 'offline'
-    )
+    setup = shared._replace(method=shared.method._replace(tx=tx))
+    moved = alone(setup, clip, 'offline').state.trainable
     return {
-        path: float(abs(leaf - trainable[path]).max())
-        for path, leaf in person_state.trainable.items()
+        path: float(abs(leaf - shared.shared.trainable[path]).max()) for path, leaf in moved.items()
     }
 
 

@@ -157,10 +157,15 @@ def decoded(clip: Clip) -> Clip:
     return dataclasses.replace(clip, frames=_stacked(clip, _checked_first_frame(clip)))
 
 
+def frame_size(clip: Clip) -> tuple[int, int]:
+    """(height, width) of a clip's frames; decodes the first."""
+    height, width, _ = _frame(clip, 0).shape
+    return height, width
+
+
 def largest_frame(clips: Sequence[Clip]) -> tuple[int, int]:
     """Largest (height, width) among the clips; decodes the first frame of each."""
-    sizes = np.array([_frame(clip, 0).shape[:2] for clip in clips])
-    height, width = sizes.max(axis=0)
+    height, width = np.max([frame_size(clip) for clip in clips], axis=0)
     return int(height), int(width)
 
 

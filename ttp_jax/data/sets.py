@@ -13,7 +13,8 @@ from ttp_jax.data.drawn import synthetic
 class DataSet(NamedTuple):
     """Clips of the two splits, which share no person, and their joints.
 
-    subtract_one: the box convention, as `geometry.crop_region` takes it.
+    train: empty where nothing is trained. subtract_one: the box convention, as
+    `geometry.crop_region` takes it.
     """
 
     train: Sequence[clips.Clip]
@@ -23,7 +24,15 @@ class DataSet(NamedTuple):
 
 
 def drawn(
-    *, seed: int, train_people: int, test_people: int, frames: int, size: int, motion: str = '', **_
+    *,
+    seed: int,
+    training: bool,
+    train_people: int,
+    test_people: int,
+    frames: int,
+    size: int,
+    motion: str = '',
+    **_,
 ) -> DataSet:
     """People drawn from a seed; with `motion`, who move as those in a folder of labels did."""
 
@@ -32,9 +41,8 @@ def drawn(
             seed=seed, split=split, people=count, frames=frames, size=size, motion=motion or None
         )
 
-    return DataSet(
-        people('train', train_people), people('test', test_people), skeletons.PENN_ACTION
-    )
+    train = people('train', train_people) if training else ()
+    return DataSet(train, people('test', test_people), skeletons.PENN_ACTION)
 
 
 # Of each recorded data set: its folder's reader, its joints, and its box convention.
@@ -46,7 +54,14 @@ RECORDED = {
 
 
 def recorded(
-    name: str, *, root: str, train_people: int, test_people: int, prepared: str = '', **_
+    name: str,
+    *,
+    training: bool,
+    root: str,
+    train_people: int,
+    test_people: int,
+    prepared: str = '',
+    **_,
 ) -> DataSet:
     """A data set's own folder, `root`, or what `ttp_jax.data.prepare` made of it in `prepared`.
 
@@ -56,10 +71,9 @@ def recorded(
     read, skeleton, subtract_one = RECORDED[name]
     if prepared:
         read = functools.partial(records.clips, name)
-    train, test = (
-        read(prepared or root, split=split, limit=count or None)
-        for split, count in (('train', train_people), ('test', test_people))
-    )
+    folder = prepared or root
+    train = read(folder, split='train', limit=train_people or None) if training else ()
+    test = read(folder, split='test', limit=test_people or None)
     return DataSet(train, test, skeleton, subtract_one)
 
 
@@ -76,10 +90,13 @@ def _check_folder(name: str, folder: str) -> None:
 LOADERS = {'drawn': drawn} | {name: functools.partial(recorded, name) for name in RECORDED}
 
 
-def load(name: str, **options) -> DataSet:
-    """The data set `name` with its options. Raises ValueError for an unknown name or bad data."""
+def load(name: str, *, training: bool = True, **options) -> DataSet:
+    """The data set `name` with its options, without a training split unless there is `training`.
+
+    Raises ValueError for an unknown name or bad data.
+    """
     _check_name(name)
-    return LOADERS[name](**options)
+    return LOADERS[name](training=training, **options)
 
 
 def check(name: str, *, root: str, prepared: str, **_) -> None:

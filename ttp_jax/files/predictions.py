@@ -2,58 +2,76 @@
 
 Contract. A phase's folder holds `<clip id>.npz` for each person: `joints [T, J, 2]`, image pixels
 (x, y); `scores [T, J]`, the heatmaps' maxima; `losses [T, epochs]` while adapting; `names [J]` of the
-joints. A file is whole or not there, so that a run that was stopped goes on with the next person.
+joints; `status` and `reason` of whose predictions they are; `failed_at`; and `mark`, which says what
+made them: weights, settings, code and frames. A file is whole or not there, so that a run that was
+stopped goes on with the next person; one with another mark is stale and is made again.
 """
 
 import pathlib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ttp_jax.data.clips import Clip
 from ttp_jax.files import whole_file
 from ttp_jax.personalize.many_people import Adapted
 
 
-def save(folder: pathlib.Path, clip: Clip, adapted: Adapted, *, names: Sequence[str]) -> None:
+def save(path: pathlib.Path, adapted: Adapted, *, names: Sequence[str], mark: str) -> None:
     """Writes one person's file; names: of the joints."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with whole_file.replacing(_path(folder, clip)) as path, open(path, 'wb') as file:
-        np.savez(
-            file,
-            joints=adapted.joints,
-            scores=adapted.scores,
-            losses=adapted.losses,
-            names=np.array(names),
-        )
+    save_arrays(
+        path,
+        {
+            'joints': adapted.joints,
+            'scores': adapted.scores,
+            'losses': adapted.losses,
+            'failed_at': adapted.failed_at,
+            'status': adapted.status,
+            'reason': adapted.reason,
+            'names': list(names),
+        },
+        mark=mark,
+    )
 
 
-def load(folder: pathlib.Path, people: Sequence[Clip]) -> dict[int, Adapted]:
-    """{index: predictions} of those of the people who have a file, without adapted weights.
+def load(path: pathlib.Path, *, mark: str) -> Adapted | None:
+    """One person's predictions, without adapted weights; None where there are none of this mark.
 
-    Raises ValueError, naming the file, for one that is not of the person's clip.
+    Raises ValueError, naming the file, for one that holds something else.
     """
-    return {
-        i: _read(_path(folder, clip), clip)
-        for i, clip in enumerate(people)
-        if _path(folder, clip).is_file()
-    }
+    found = load_arrays(path, mark=mark)
+    if found is None:
+        return None
+    try:
+        return Adapted(
+            found['joints'],
+            found['scores'],
+            found['losses'],
+            int(found['failed_at']),
+            status=str(found['status']),
+            reason=str(found['reason']),
+        )
+    except KeyError as error:
+        raise ValueError(f'{path}: not a file of predictions ({error}); remove it') from None
 
 
-def _path(folder: pathlib.Path, clip: Clip) -> pathlib.Path:
-    return folder / f'{clip.id}.npz'
+def save_arrays(path: pathlib.Path, arrays: Mapping, *, mark: str) -> None:
+    """Writes named arrays to a file, with what made them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file.replacing(path) as temporary, open(temporary, 'wb') as file:
+        np.savez(file, mark=mark, **{name: np.asarray(array) for name, array in arrays.items()})
 
 
-def _read(path: pathlib.Path, clip: Clip) -> Adapted:
+def load_arrays(path: pathlib.Path, *, mark: str) -> dict[str, np.ndarray] | None:
+    """What `save_arrays` wrote; None where there is nothing, or something of another mark.
+
+    Raises ValueError, naming the file, for one that cannot be read.
+    """
+    if not path.is_file():
+        return None
     try:
         with np.load(path) as file:
-            found = Adapted(file['joints'], file['scores'], file['losses'])
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f'{path}: not a file of predictions ({error}); remove it') from error
-    if found.joints.shape != clip.labels.joints.shape:
-        raise ValueError(
-            f'{path}: joints have shape {found.joints.shape}, expected '
-            f'{clip.labels.joints.shape} of clip {clip.id}; remove it'
-        )
-    return found
+            found = dict(file)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f'{path}: cannot be read ({error}); remove it') from error
+    return found if str(found.pop('mark', '')) == mark else None

@@ -1,19 +1,24 @@
-"""Test-time personalization: one person's inner loop, lifted over people (paper section 3.2).
+"""Test-time personalization: the inner loop of one person (paper section 3.2).
 
-Contract: `personalize_person` is a pure function of one person: shared parameters in, that person's
-predictions out, no label read. A person is a clip `[T, H, W, 3]` uint8 with boxes `[T, 4]`, padded
-behind `length` frames; steps on padding leave the state untouched. Parameters arrive as the flat
-trainable and frozen trees of `partition`; under `vmap(in_axes=(None, None, 0, 0))` everyone gets a
-private copy of the former and shares the latter. Everything runs in evaluation mode.
+Contract: what happens to a person is a pure function of the shared weights, that person's frames
+and a random key; no label is read. A person is a clip `[T, H, W, 3]` uint8 with boxes `[T, 4]`,
+padded behind `length` frames; steps on padding leave everything as it is. Everybody starts from the
+shared trainable leaves, gets a private copy of them and shares the frozen ones (`partition`).
+Networks run in evaluation mode.
 
-Online and offline are two frame schedules of one loop. A schedule says which frames a step learns
-from: `schedule(t, rng, *, length, batch, augment) -> Draw`.
+A clip is worked off in segments of frames, so that one compiled program serves clips of every
+length and somebody waiting sees it move. `one_person` gives the three functions that do it (start,
+learn, predict), `many_people.lift_loop` the same three for many people on many devices, and
+`personalize_person` is the loop over segments with either.
+
+Online and offline are two schedules of this loop: which frames a step learns from, and whether a
+frame is predicted right after its own steps or after all of them.
 """
 
 import functools
 import re
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -29,6 +34,8 @@ from ttp_jax.objectives.objective import Context, Objective
 from ttp_jax.personalize import partition
 from ttp_jax.personalize.schedules import SCHEDULES
 
+HEALTHY = -1  # `Progress.failed_at` of a person whose losses have all been finite
+
 
 class Person(NamedTuple):
     """One person's clip: frames `[T, H, W, 3]` uint8, size `[2]`, boxes `[T, 4]`, length `[]`."""
@@ -39,8 +46,21 @@ class Person(NamedTuple):
     length: jax.Array
 
 
+class Shared(NamedTuple):
+    """What people have in common: where private copies start, and what is never copied.
+
+    trainable, frozen: flat trees of `partition`; features: weights of the perceptual network.
+    """
+
+    trainable: partition.Flat
+    frozen: partition.Flat
+    batch_stats: Any
+    loss_means: jax.Array
+    features: Any
+
+
 class PersonState(NamedTuple):
-    """What personalization changes: trained leaves, Adam's moments, running loss means."""
+    """What a step changes: trained leaves, Adam's moments, running loss means."""
 
     trainable: partition.Flat
     opt_state: optax.OptState
@@ -54,32 +74,178 @@ class Predictions(NamedTuple):
     scores: jax.Array
 
 
-def predict_frames(
-    params,
-    batch_stats,
+class Progress(NamedTuple):
+    """How far one person is: rows of frames that were not reached yet are NaN.
+
+    losses `[T, epochs]`: before each step. failed_at `[]`: the first step whose loss or gradient
+    was not finite, after which the state stays as it is; `HEALTHY` if there was none.
+    """
+
+    state: PersonState
+    predictions: Predictions
+    losses: jax.Array
+    failed_at: jax.Array
+
+
+class Method(NamedTuple):
+    """How a person is adapted; static, the same for everyone.
+
+    augment is what training used: arguments of `geometry.sample_augmentation`. epochs: steps for
+    each frame of the clip.
+    """
+
+    model: PoseModel
+    perceptual: Perceptual
+    objective: Objective
+    tx: optax.GradientTransformation
+    spec: pairs.CropSpec
+    schedule: str
+    batch: int
+    augment: Mapping[str, float]
+    epochs: int = 1
+
+    @property
+    def predicts_while_learning(self) -> bool:
+        """Whether frame t is predicted right after its own steps, from the past alone."""
+        return self.schedule == 'online'
+
+
+class Loop(NamedTuple):
+    """The pure functions that the loop over a clip's segments is made of.
+
+    start `(shared, person) -> Progress`; learn `(progress, shared, person, rng, frames) -> Progress`
+    takes the steps of the frames with indices `frames` `[F]`; predict `(progress, shared, person,
+    frames) -> Progress` predicts them with the weights of now.
+    """
+
+    start: Callable[..., Progress]
+    learn: Callable[..., Progress]
+    predict: Callable[..., Progress]
+    predicts_while_learning: bool
+
+
+def one_person(method: Method) -> Loop:
+    """The loop's functions for one person, to be compiled or lifted over people."""
+    functions = (functools.partial(one, method=method) for one in (start, learn, predict))
+    return Loop(*functions, method.predicts_while_learning)
+
+
+def personalize_person(
+    shared: Shared,
     person: Person,
+    rng: jax.Array,
+    *,
+    loop: Loop,
+    segments: Iterable[jax.Array],
+    watch: Callable[[Progress, jax.Array], None] | None = None,
+) -> Progress:
+    """Adapts a private copy to one person and predicts their clip (paper section 3.2).
+
+    Args:
+      shared: what people have in common.
+      person: a clip; with a lifted loop several, with a leading axis on every leaf.
+      rng: a random key, or one per person.
+      loop: of `one_person`, or lifted over people.
+      segments: frame indices `[F]`, in order, which together are all frames.
+      watch: is told, after each segment's steps, the progress and the segment. A compiled `learn`
+        may reuse the progress' memory, so whoever wants to keep something copies it.
+    """
+    segments = list(segments)
+    progress = loop.start(shared, person)
+    for frames in segments:
+        progress = loop.learn(progress, shared, person, rng, frames)
+        if watch:
+            watch(progress, frames)
+    if not loop.predicts_while_learning:
+        for frames in segments:
+            progress = loop.predict(progress, shared, person, frames)
+    return progress
+
+
+def start(shared: Shared, person: Person, *, method: Method) -> Progress:
+    """Where one person starts: the shared weights, an optimiser and loss means of their own."""
+    frames, joints = person.frames.shape[0], method.model.joints
+    nothing = functools.partial(jnp.full, fill_value=jnp.nan, dtype=jnp.float32)
+    return Progress(
+        fresh_state(shared.trainable, shared.loss_means, tx=method.tx),
+        Predictions(nothing((frames, joints, 2)), nothing((frames, joints))),
+        nothing((frames, method.epochs)),
+        jnp.int32(HEALTHY),
+    )
+
+
+def fresh_state(
+    trainable: partition.Flat, loss_means: jax.Array, *, tx: optax.GradientTransformation
+) -> PersonState:
+    """The shared weights with an optimiser that has seen nothing."""
+    return PersonState(trainable, tx.init(trainable), loss_means)
+
+
+def learn(
+    progress: Progress,
+    shared: Shared,
+    person: Person,
+    rng: jax.Array,
     frames: jax.Array,
     *,
-    model: PoseModel,
-    spec: pairs.CropSpec,
-) -> Predictions:
-    """Predictions for the frames with indices `frames` `[N]` of one person."""
+    method: Method,
+) -> Progress:
+    """The steps of `frames` `[F]`, in order; online, each frame is predicted after its own.
 
-    def one_crop(t):
-        return pairs.crop_frame(person.frames[t], person.boxes[t], spec=spec, valid=person.size)
+    Frames at or behind the clip's length leave the state untouched.
+    """
+    step = functools.partial(_step, shared=shared, person=person, rng=rng, method=method)
 
-    def one_joint(heatmap, box):
-        cells, score = heatmaps.decode(heatmap)
-        return geometry.heatmap_to_image(
-            cells, box, size=spec.cells, subtract_one=spec.subtract_one
-        ), score
+    def frame(carry, t):
+        carry, losses = lax.scan(step, carry, t * method.epochs + jnp.arange(method.epochs))
+        if not method.predicts_while_learning:
+            return carry, (losses, None)
+        seen = _predict(carry[0], shared, person, t[None], method=method)
+        return carry, (losses, jax.tree.map(lambda x: x[0], seen))
 
-    crops = jax.vmap(one_crop)(frames)
-    seen = model.apply({'params': params, 'batch_stats': batch_stats}, crops, method='heatmaps')
-    per_frame = jax.vmap(one_joint, in_axes=(-1, None))
-    return Predictions(
-        *jax.vmap(per_frame)(seen.supervised.astype(jnp.float32), person.boxes[frames])
+    (state, failed_at), (losses, seen) = lax.scan(
+        frame, (progress.state, progress.failed_at), frames
     )
+    predictions = progress.predictions
+    if method.predicts_while_learning:
+        predictions = _written(predictions, frames, seen)
+    return Progress(state, predictions, progress.losses.at[frames].set(losses), failed_at)
+
+
+def _step(carry, index: jax.Array, *, shared: Shared, person: Person, rng, method: Method):
+    """Step `index` of one person; ((state, failed_at), its loss)."""
+    state, failed_at = carry
+    t = index // method.epochs
+    draw_rng, loss_rng = jax.random.split(jax.random.fold_in(rng, index))
+    target, source = _draw_crops(person, t, draw_rng, method=method)
+    loss = functools.partial(
+        self_supervised_loss,
+        model=method.model,
+        perceptual=method.perceptual._replace(weights=shared.features),
+        objective=method.objective,
+    )
+    new, value = adapt_step(
+        state, shared.frozen, shared.batch_stats, target, source, loss_rng, tx=method.tx, loss=loss
+    )
+    inside = t < person.length
+    failed_at = jnp.where(
+        inside & (failed_at == HEALTHY) & ~jnp.isfinite(value), index.astype(jnp.int32), failed_at
+    )
+    taken = inside & (failed_at == HEALTHY)
+    state = jax.tree.map(functools.partial(jnp.where, taken), new, state)
+    return (state, failed_at), value
+
+
+def _draw_crops(person: Person, t: jax.Array, rng, *, method: Method):
+    """Normalised crops (target, source) `[B, S, S, 3]` of a step on frame t, as scheduled."""
+    target, source, augmentation = SCHEDULES[method.schedule](
+        t, rng, length=person.length, batch=method.batch, augment=method.augment
+    )
+    crop = functools.partial(pairs.crop_pair, spec=method.spec, valid=person.size)
+    target_crop, source_crop, _ = jax.vmap(crop)(
+        person.frames[target], person.frames[source], person.boxes[target], augmentation
+    )
+    return target_crop, source_crop
 
 
 def self_supervised_loss(
@@ -113,68 +279,66 @@ def adapt_step(
     tx: optax.GradientTransformation,
     loss: Callable,
 ) -> tuple[PersonState, jax.Array]:
-    """One gradient step on one batch of crops; returns the loss before the step."""
+    """One gradient step on one batch of crops.
+
+    Returns the new state and the loss before the step, which is NaN where the gradient is not
+    finite: such a state must not be used.
+    """
     grad = jax.value_and_grad(loss, has_aux=True)
     (value, loss_means), grads = grad(
         state.trainable, frozen, batch_stats, state.loss_means, target, source, rng
     )
     updates, opt_state = tx.update(grads, state.opt_state, state.trainable)
+    value = jnp.where(jnp.isfinite(optax.tree.norm(grads)), value, jnp.nan)
     return PersonState(optax.apply_updates(state.trainable, updates), opt_state, loss_means), value
 
 
-def adapt_frames(
-    state: PersonState,
-    frozen,
+def predict(
+    progress: Progress, shared: Shared, person: Person, frames: jax.Array, *, method: Method
+) -> Progress:
+    """Predicts the frames with indices `frames` `[F]` with the person's weights of now."""
+    seen = _predict(progress.state, shared, person, frames, method=method)
+    return progress._replace(predictions=_written(progress.predictions, frames, seen))
+
+
+def _predict(state: PersonState, shared: Shared, person: Person, frames, *, method: Method):
+    params = partition.merge(state.trainable, shared.frozen)
+    return predict_frames(
+        params, shared.batch_stats, person, frames, model=method.model, spec=method.spec
+    )
+
+
+def _written(predictions: Predictions, frames: jax.Array, seen: Predictions) -> Predictions:
+    """The predictions with those of `frames` in their rows."""
+    return jax.tree.map(lambda rows, new: rows.at[frames].set(new), predictions, seen)
+
+
+def predict_frames(
+    params,
     batch_stats,
     person: Person,
-    rng: jax.Array,
     frames: jax.Array,
     *,
     model: PoseModel,
-    perceptual: Perceptual,
-    objective: Objective,
-    tx: optax.GradientTransformation,
     spec: pairs.CropSpec,
-    schedule: str,
-    batch: int,
-    augment: Mapping[str, float],
-    epochs: int = 1,
-) -> tuple[PersonState, jax.Array, Predictions | None]:
-    """The inner loop: `epochs` steps for each of `frames` `[N]`, in order.
+) -> Predictions:
+    """Predictions for the frames with indices `frames` `[F]` of one person."""
 
-    augment is what training used: arguments of `geometry.sample_augmentation`. Online, each frame is
-    predicted right after its own steps, by the weights of that moment.
-    Frames at or behind the clip's length leave the state untouched. Returns the state, the losses
-    `[N, epochs]` and, online, predictions `[N, ...]`.
-    """
-    loss = functools.partial(
-        self_supervised_loss, model=model, perceptual=perceptual, objective=objective
+    def one_crop(t):
+        return pairs.crop_frame(person.frames[t], person.boxes[t], spec=spec, valid=person.size)
+
+    def one_joint(heatmap, box):
+        cells, score = heatmaps.decode(heatmap)
+        return geometry.heatmap_to_image(
+            cells, box, size=spec.cells, subtract_one=spec.subtract_one
+        ), score
+
+    crops = jax.vmap(one_crop)(frames)
+    seen = model.apply({'params': params, 'batch_stats': batch_stats}, crops, method='heatmaps')
+    per_frame = jax.vmap(one_joint, in_axes=(-1, None))
+    return Predictions(
+        *jax.vmap(per_frame)(seen.supervised.astype(jnp.float32), person.boxes[frames])
     )
-    draw = functools.partial(
-        SCHEDULES[schedule], length=person.length, batch=batch, augment=augment
-    )
-    crop = functools.partial(pairs.crop_pair, spec=spec, valid=person.size)
-
-    def step(state, index):
-        t = index // epochs
-        draw_rng, loss_rng = jax.random.split(jax.random.fold_in(rng, index))
-        target, source, augmentation = draw(t, draw_rng)
-        seen, looks, _ = jax.vmap(crop)(
-            person.frames[target], person.frames[source], person.boxes[target], augmentation
-        )
-        new, value = adapt_step(state, frozen, batch_stats, seen, looks, loss_rng, tx=tx, loss=loss)
-        return jax.tree.map(functools.partial(jnp.where, t < person.length), new, state), value
-
-    def frame(state, t):
-        state, losses = lax.scan(step, state, t * epochs + jnp.arange(epochs))
-        if schedule != 'online':
-            return state, (losses, None)
-        params = partition.merge(state.trainable, frozen)
-        now = predict_frames(params, batch_stats, person, t[None], model=model, spec=spec)
-        return state, (losses, jax.tree.map(lambda x: x[0], now))
-
-    state, (losses, predictions) = lax.scan(frame, state, frames)
-    return state, losses, predictions
 
 
 def optimizer(
@@ -197,52 +361,3 @@ def optimizer(
             for path in trainable
         },
     )
-
-
-def fresh_state(
-    trainable: partition.Flat, loss_means: jax.Array, *, tx: optax.GradientTransformation
-) -> PersonState:
-    """Where every person starts: the shared weights, an optimiser and loss means of their own."""
-    return PersonState(trainable, tx.init(trainable), loss_means)
-
-
-def personalize_person(
-    trainable: partition.Flat,
-    frozen: partition.Flat,
-    batch_stats,
-    loss_means: jax.Array,
-    person: Person,
-    rng: jax.Array,
-    *,
-    model: PoseModel,
-    tx: optax.GradientTransformation,
-    spec: pairs.CropSpec,
-    schedule: str,
-    **how,
-) -> tuple[Predictions, jax.Array, PersonState]:
-    """Adapts a private copy to one person and predicts their clip (paper section 3.2).
-
-    schedule: 'online' predicts frame t right after the step on frame t; 'offline' takes all steps
-    first. `how`: see `adapt_frames`. Returns predictions `[T, ...]` (meaningless behind `length`),
-    losses `[T, epochs]` and the person's last state.
-    """
-    everything = jnp.arange(person.frames.shape[0])
-    state, loss, predictions = adapt_frames(
-        fresh_state(trainable, loss_means, tx=tx),
-        frozen,
-        batch_stats,
-        person,
-        rng,
-        everything,
-        model=model,
-        tx=tx,
-        spec=spec,
-        schedule=schedule,
-        **how,
-    )
-    if schedule != 'online':
-        params = partition.merge(state.trainable, frozen)
-        predictions = predict_frames(
-            params, batch_stats, person, everything, model=model, spec=spec
-        )
-    return predictions, loss, state

@@ -1,78 +1,133 @@
 """The phases `before`, `online` and `offline`: everyone's predictions, kept as soon as they are made."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
-from ttp_jax.files import predictions
-from ttp_jax.personalize import many_people
-from ttp_jax.run import progress
-from ttp_jax.run.build import Run, people_together, runner, split
+from ttp_jax.data import clips
+from ttp_jax.personalize import many_people, partition, verdict
+from ttp_jax.personalize.many_people import Adapted
+from ttp_jax.results import views
+from ttp_jax.run import marks, progress, resume
+from ttp_jax.run.build import Run
+from ttp_jax.run.store import Store
 
-Results = Iterator[tuple[int, many_people.Adapted]]  # of people by index, as soon as each is made
+Results = Iterator[tuple[int, Adapted]]  # of people by index, as soon as each is made
 
 
-def before_phase(run: Run) -> Results:
-    """(index, predictions) of everyone with the shared weights."""
-    count, devices = people_together(run)
+def before_phase(run: Run) -> list[Adapted]:
+    """Everyone's predictions with the shared weights, in the order of people."""
+    store = store_of(run, 'before')
+    done = store.load()
+    for index, result in predict(run, done=done):
+        clip = run.people[index]
+        if (reason := verdict.finite(result, result).reason) != '':
+            raise ValueError(f'clip {clip.id}: before personalization, {reason}')
+        if index in store.drawn:
+            store.save_view(index, view(run, index, run.state.params))
+        store.save(index, result)
+        done[index] = result
+    return in_order(done)
+
+
+def adapted_phase(
+    run: Run, schedule: str, before: list[Adapted], *, judge: verdict.Judge = verdict.finite
+) -> tuple[list[Adapted], int]:
+    """(everyone's results under one schedule, how many frames they were made of just now).
+
+    before: everyone's predictions with the shared weights, which count where `judge` says so.
+    """
+    store, frozen = store_of(run, schedule), run.shared.frozen
+    done, made = store.load(), 0
+    keep = {index: pictured_frame(run.people[index]) for index in store.drawn}
+    for index, result in personalize(run, schedule, keep=keep, done=done):
+        result = verdict.settled(before[index], result, judge=judge)
+        if result.trainable is not None:
+            params = partition.merge(result.trainable, frozen)
+            store.save_view(index, view(run, index, params))
+        store.save(index, result)
+        done[index] = result._replace(trainable=None)
+        made += len(run.people[index].frames)
+    return in_order(done), made
+
+
+def predict(run: Run, *, done: Collection[int] = ()) -> Results:
+    """(index, predictions) of everyone but `done` with the shared weights."""
     return many_people.predict_people(
         run.people,
-        runner=runner(run, 'online', count, devices),
+        run.placement.chunks(done),
+        runner=run.runner('online'),
         params=run.state.params,
         batch_stats=run.state.batch_stats,
-        people_per_chunk=count,
     )
 
 
-def personalize_phase(
-    run: Run, schedule: str, *, keep: Collection[int] = (), done: Collection[int] = ()
+def personalize(
+    run: Run, schedule: str, *, keep: Mapping[int, int] | None = None, done: Collection[int] = ()
 ) -> Results:
-    """(index, result) of everyone but `done`, adapted under one schedule; `keep` with their weights."""
-    left = [i for i in range(len(run.people)) if i not in done]
-    count, devices = people_together(run)
-    trainable, frozen = split(run)
+    """(index, result) of everyone but `done`, adapted under one schedule.
+
+    keep: by index, the frame at whose prediction somebody's weights are wanted.
+    """
     frames = [len(clip.frames) for clip in run.people]
     with progress.bar(
         schedule, total=sum(frames), initial=sum(frames[i] for i in done), unit='frame'
     ) as bar:
 
-        def on_segment(loss, frames):
-            bar.set_postfix(loss=f'{float(loss):.3f}', refresh=False)
+        def on_segment(loss: float, frames: int) -> None:
+            bar.set_postfix(loss=f'{loss:.3f}', refresh=False)
             bar.update(frames)
 
-        for index, adapted in many_people.personalize_people(
-            [run.people[i] for i in left],
-            runner=runner(run, schedule, count, devices),
-            trainable=trainable,
-            frozen=frozen,
-            batch_stats=run.state.batch_stats,
-            loss_means=run.state.loss_means,
+        yield from many_people.personalize_people(
+            run.people,
+            run.placement.chunks(done),
+            runner=run.runner(schedule),
+            shared=run.shared,
             seed=run.config.seed,
-            people_per_chunk=count,
-            keep=[left.index(i) for i in keep],
+            keep=keep,
             on_segment=on_segment,
-        ):
-            yield left[index], adapted
-
-
-def saved(run: Run, phase: str, results: Results) -> Results:
-    """The same results, each in its file as soon as it is made."""
-    for index, adapted in results:
-        predictions.save(
-            run.workdir / 'predictions' / phase,
-            run.people[index],
-            adapted,
-            names=run.data.skeleton.joints,
         )
-        yield index, adapted
 
 
-def in_order(results: Iterable[tuple[int, many_people.Adapted]]) -> list[many_people.Adapted]:
-    """Results without their indices, by index."""
-    return [adapted for _, adapted in sorted(results, key=lambda result: result[0])]
+def store_of(run: Run, phase: str) -> Store:
+    """Where the results of a phase are, with the marks that they have now."""
+    of_run = marks.together(
+        phase,
+        marks.of_code(),
+        marks.of_settings(resume.settings_of(run.config, phase)),
+        marks.of_tree((run.state.params, run.state.batch_stats, run.state.loss_means)),
+    )
+    return Store(
+        run.workdir,
+        phase,
+        [clip.id for clip in run.people],
+        [marks.together(of_run, marks.of_clip(clip)) for clip in run.people],
+        run.data.skeleton.joints,
+        range(min(run.config.pictures, len(run.people))),
+    )
 
 
-def earlier_results(
-    run: Run, phase: str, *, but: Collection[int]
-) -> dict[int, many_people.Adapted]:
-    """What a run of this workdir that was stopped has left; not of those whose weights are wanted."""
-    found = predictions.load(run.workdir / 'predictions' / phase, run.people)
-    return {index: adapted for index, adapted in found.items() if index not in but}
+def pictured_frame(clip: clips.Clip, segment: int = many_people.SEGMENT) -> int:
+    """The frame that stands for a clip in pictures: the last of the segment that holds the middle.
+
+    Between segments the weights of that moment are there to be looked through.
+    """
+    count = len(clip.frames)
+    return min(count, (count // 2 // segment + 1) * segment) - 1
+
+
+def view(run: Run, index: int, params) -> views.View:
+    """What the network of these parameters sees in a person's pictured frame."""
+    clip = run.people[index]
+    return views.view(
+        params,
+        run.state.batch_stats,
+        clip,
+        target=pictured_frame(clip),
+        source=0,
+        model=run.model,
+        spec=run.spec,
+    )
+
+
+def in_order(results: Mapping[int, Adapted]) -> list[Adapted]:
+    """Results by index, without their indices."""
+    return [results[index] for index in sorted(results)]

@@ -4,7 +4,7 @@ Only this package reads the config; everything below it takes plain arguments.
 """
 
 import contextlib
-import math
+import functools
 import pathlib
 import time
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from ttp_jax.networks import layers, perceptual
 from ttp_jax.networks import model as networks
 from ttp_jax.objectives import registry
 from ttp_jax.objectives.objective import Objective
-from ttp_jax.personalize import capacity, inner_loop, many_people, partition, schedules
+from ttp_jax.personalize import capacity, inner_loop, many_people, partition, placement, schedules
 from ttp_jax.run.resume import check_same_model, flat
 
 # What the networks compute in; parameters, statistics, losses and keypoints stay float32.
@@ -59,27 +59,31 @@ class Run:
         )
         self.checkpoints = checkpoint.Checkpoints(workdir / 'checkpoints')
         self.state = self.first_state()
-        split(self)  # raises for frozen patterns that match nothing
+        _ = self.shared  # raises for frozen patterns that match nothing
         with self.phase('data'):
             self.load_data()
 
     def load_data(self) -> None:
-        """Both splits: in memory if they fit, else with frames that are decoded when used."""
-        config = self.config.data
-        self.data = sets.load(seed=self.config.seed, **config)
-        train_fits, test_fits = (
-            clips.fit_in(people, gib=config.resident_gib)
-            for people in (self.data.train, self.data.test)
-        )
-        self.bank = clips.stack_clips(self.data.train) if train_fits else None
+        """The splits that are used: in memory if they fit, else with frames decoded when used.
+
+        Without a step left to train there is no training split to read.
+        """
+        config, training = self.config.data, int(self.state.step) < self.config.train.steps
+        self.data = sets.load(seed=self.config.seed, training=training, **config)
+        self.bank = None
+        if training and clips.fit_in(self.data.train, gib=config.resident_gib):
+            self.bank = clips.stack_clips(self.data.train)
+        clips.check_ids(self.data.test)
         self.people = self.data.test
-        if test_fits:
+        if clips.fit_in(self.people, gib=config.resident_gib):
             self.people = [clips.decoded(clip) for clip in self.people]
 
     def batches(self, first: int) -> Iterator[pairs.Pairs]:
         """The batches of the steps from `first` on, the same whether in memory or not."""
         config = self.config.train
         which = dict(first=first, steps=config.steps, batch=config.batch, seed=self.config.seed)
+        if first >= config.steps:
+            return iter(())
         if self.bank is None:
             return stream.batches(self.data.train, workers=self.config.data.workers, **which)
         return pairs.batches(self.bank, **which)
@@ -166,57 +170,65 @@ class Run:
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
 
+    @property
+    def shared(self) -> inner_loop.Shared:
+        """What people have in common; frozen is what the config says, or else the objective."""
+        objective = self.adapts_by
+        paper = objective.frozen if objective else ()
+        trainable, frozen = partition.split(
+            self.state.params, frozen=self.config.personalize.frozen or paper
+        )
+        return inner_loop.Shared(
+            trainable,
+            frozen,
+            self.state.batch_stats,
+            self.state.loss_means,
+            self.perceptual.weights,
+        )
 
-def split(run: Run) -> tuple[partition.Flat, partition.Flat]:
-    """(trainable, frozen) parameters, as the config or else the paper has it."""
-    objective = run.adapts_by
-    paper = objective.frozen if objective else ()
-    return partition.split(run.state.params, frozen=run.config.personalize.frozen or paper)
-
-
-def people_together(run: Run) -> tuple[int, list[jax.Device]]:
-    """How many people to adapt at once, and on which devices: as the config says, or as fit."""
-    config, devices = run.config.personalize, jax.local_devices()
-    count = config.people_per_chunk
-    if not count:
-        private = run.model.clone(**run.computing('personalize', 'private'))
-        each = capacity.person_bytes(
-            *split(run),
-            run.state.batch_stats,
-            model=private,
-            perceptual=run.perceptual,
-            objective=run.adapts_by,
-            size=run.spec.size,
+    @functools.cached_property
+    def placement(self) -> placement.Placement:
+        """Who is adapted side by side, where and how: as the config says, or as suits and fits."""
+        config, shared = self.config.personalize, self.shared
+        person_bytes = capacity.person_bytes(
+            shared.trainable,
+            shared.frozen,
+            shared.batch_stats,
+            model=self.model.clone(**self.computing('personalize', 'private')),
+            perceptual=self.perceptual,
+            objective=self.adapts_by,
+            size=self.spec.size,
             batch=config.batch,
         )
-        frames = max(len(clip.frames) for clip in run.people)
-        clip_bytes = 3 * frames * math.prod(clips.largest_frame(run.people))
-        count = capacity.people_at_once(each + clip_bytes, devices)
-    count = min(count, len(run.people))
-    return count, devices[:count]
+        return placement.place(
+            self.people,
+            person_bytes=person_bytes,
+            people_per_chunk=config.people_per_chunk,
+            lowering=config.lowering,
+        )
 
+    def method(self, schedule: str) -> inner_loop.Method:
+        """How a person is adapted under a schedule."""
+        config, steps = self.config.personalize, self.config.personalize[schedule]
+        place = self.placement
+        return inner_loop.Method(
+            model=self.model.clone(
+                train=False, lowering=place.lowering, dtype=COMPUTE[config.dtype]
+            ),
+            perceptual=self.perceptual._replace(lowering=place.features_lowering),
+            objective=self.adapts_by,
+            tx=inner_loop.optimizer(
+                learning_rate=steps.learning_rate,
+                images_first=steps.images_first,
+                image_learning_rate=steps.image_learning_rate,
+            ),
+            spec=self.spec,
+            schedule=schedule,
+            batch=config.batch,
+            augment=self.config.train.augment.to_dict(),
+            epochs=steps.epochs,
+        )
 
-def runner(run: Run, schedule: str, count: int, devices: list[jax.Device]) -> many_people.Runner:
-    """The compiled pieces of personalization for one schedule, `count` people on the devices."""
-    config = run.config.personalize
-    weights = 'private' if count > len(devices) else 'alone' if len(devices) > 1 else 'joint'
-    computing = run.computing('personalize', weights)
-    steps = config[schedule]
-    tx = inner_loop.optimizer(
-        learning_rate=steps.learning_rate,
-        images_first=steps.images_first,
-        image_learning_rate=steps.image_learning_rate,
-    )
-    return many_people.make_runner(
-        model=run.model.clone(dtype=computing['dtype']),
-        perceptual=run.perceptual,
-        objective=run.adapts_by,
-        tx=tx,
-        spec=run.spec,
-        schedule=schedule,
-        batch=config.batch,
-        epochs=steps.epochs,
-        augment=run.config.train.augment.to_dict(),
-        lowering=computing['lowering'],
-        devices=devices,
-    )
+    def runner(self, schedule: str) -> many_people.Runner:
+        """The compiled pieces of personalization for one schedule."""
+        return many_people.make_runner(self.method(schedule), devices=self.placement.devices)

@@ -1,91 +1,93 @@
-"""The pictures of a run: which are made, of whom, and from what."""
+"""The pictures of a run: which are made, of whom, and from what.
+
+Contract: pictures show what was scored, stored predictions, and what the network saw when it made
+them, stored too. `results` is everyone's by phase, 'before' first.
+"""
 
 import json
+from collections.abc import Mapping, Sequence
 
-import numpy as np
+from ttp_jax.personalize.many_people import Adapted
+from ttp_jax.results import pictures, views
+from ttp_jax.run.adaptation import pictured_frame, store_of
+from ttp_jax.run.build import Run
 
-from ttp_jax.data import clips
-from ttp_jax.personalize import many_people, partition
-from ttp_jax.results import report, views
-from ttp_jax.run.build import Run, split
+Results = Mapping[str, Sequence[Adapted]]
+Seen = Mapping[str, views.View]  # of one person, by phase
 
 
-def draw_pictures(
-    run: Run, summary: dict, adapted: dict[str, list[many_people.Adapted]]
-) -> list[str]:
+def draw_pictures(run: Run, summary: Mapping, results: Results) -> list[str]:
     """The contact sheet, the curves and what was seen before and after; returns file names."""
-    rows = [json.loads(line) for line in (run.workdir / 'metrics.jsonl').read_text().splitlines()]
-    curves = {name: [a.losses for a in results] for name, results in adapted.items()}
-    report.contact_sheet(run.workdir / 'people.png', run.people, skeleton=run.data.skeleton)
-    report.loss_curves(run.workdir / 'losses.png', rows, curves)
-    report.gain_chart(run.workdir / 'gains.png', summary)
+    draw_overview(run, summary, results)
     names, compared = ['people.png', 'losses.png', 'gains.png'], []
-    for index in range(min(run.config.pictures, len(run.people))):
-        clip, seen = run.people[index], see_person(run, index, adapted)
-        truth = views.truth(clip, middle(clip), spec=run.spec)
-        names.append(draw_person(run, clip, seen, truth))
-        scores = summary['people'][index]
-        if adapted and scores['before'] is not None:
-            compared.append(before_and_after(clip, seen, truth, scores))
+    for index, seen in seen_people(run, results).items():
+        predicted = predictions(run, index, results)
+        names.append(draw_person(run, index, seen, predicted))
+        if len(results) > 1:
+            compared.append(before_and_after(seen, predicted, summary['people'][index]))
     if compared:
-        report.hero(run.workdir / 'before_after.png', compared, skeleton=run.data.skeleton)
+        pictures.hero(run.workdir / 'before_after.png', compared, skeleton=run.data.skeleton)
         names.insert(0, 'before_after.png')
     return names
 
 
-def middle(clip: clips.Clip) -> int:
-    """The frame that stands for a clip in pictures."""
-    return len(clip.frames) // 2
+def draw_overview(run: Run, summary: Mapping, results: Results) -> None:
+    """The pictures of everyone: who they are, how losses fell, who gained."""
+    log, (*_, last) = run.workdir / 'metrics.jsonl', results.values()
+    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
+    losses = {name: [a.losses for a in each] for name, each in results.items() if name != 'before'}
+    pictures.contact_sheet(
+        run.workdir / 'people.png',
+        run.people,
+        skeleton=run.data.skeleton,
+        predictions=[adapted.joints for adapted in last],
+    )
+    pictures.loss_curves(run.workdir / 'losses.png', rows, losses)
+    pictures.gain_chart(run.workdir / 'gains.png', summary)
 
 
-def see_person(
-    run: Run, index: int, adapted: dict[str, list[many_people.Adapted]]
-) -> dict[str, report.View]:
-    """One test person's middle frame, as seen before and after each schedule."""
-    clip, (_, frozen) = run.people[index], split(run)
-    params = {'before': run.state.params}
-    for name, results in adapted.items():
-        params[name] = partition.merge(results[index].trainable, frozen)
+def seen_people(run: Run, results: Results) -> dict[int, dict[str, views.View]]:
+    """By index of those who are drawn, what the network saw of them in each phase."""
+    stores = {phase: store_of(run, phase) for phase in results}
     return {
-        name: views.view(
-            p,
-            run.state.batch_stats,
-            clip,
-            target=middle(clip),
-            source=0,
-            model=run.model,
-            spec=run.spec,
-        )
-        for name, p in params.items()
+        index: {phase: store.view(index) for phase, store in stores.items()}
+        for index in stores['before'].drawn
     }
 
 
-def draw_person(run: Run, clip: clips.Clip, seen: dict[str, report.View], truth: np.ndarray) -> str:
+def predictions(run: Run, index: int, results: Results) -> dict[str, views.Prediction]:
+    """What was predicted and scored in a person's pictured frame, by phase."""
+    clip = run.people[index]
+    frame = pictured_frame(clip)
+    return {
+        phase: views.prediction(
+            clip, frame, people[index].joints[frame], skeleton=run.data.skeleton, spec=run.spec
+        )
+        for phase, people in results.items()
+    }
+
+
+def draw_person(run: Run, index: int, seen: Seen, predicted: Mapping[str, views.Prediction]) -> str:
     """The picture of one test person; returns its file's name."""
+    clip = run.people[index]
     name = f'person_{clip.id}.png'
-    report.person_picture(
-        run.workdir / name,
-        clip.id,
-        seen,
-        truth,
-        clip.labels.visibility[middle(clip)],
-        skeleton=run.data.skeleton,
+    truth = views.truth(clip, pictured_frame(clip), spec=run.spec)
+    pictures.person_picture(
+        run.workdir / name, clip.id, seen, predicted, truth=truth, skeleton=run.data.skeleton
     )
     return name
 
 
 def before_and_after(
-    clip: clips.Clip, seen: dict[str, report.View], truth: np.ndarray, scores: dict
-) -> report.Pair:
+    seen: Seen, predicted: Mapping[str, views.Prediction], scores: Mapping
+) -> pictures.Pair:
     """The same frame before and after the last schedule, with the clip's scores."""
-    last = list(seen)[-1]
-    return report.Pair(
-        clip.id,
+    *_, last = seen
+    return pictures.Pair(
+        scores['id'],
         seen['before'].target,
-        seen['before'].joints,
-        seen[last].joints,
+        predicted['before'],
+        predicted[last],
         scores['before'],
         scores[last],
-        truth,
-        clip.labels.visibility[middle(clip)],
     )

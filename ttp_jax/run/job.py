@@ -7,8 +7,10 @@ import sys
 
 from ml_collections import ConfigDict
 
+from ttp_jax.files import whole_file
+from ttp_jax.personalize.many_people import Adapted
 from ttp_jax.results import report
-from ttp_jax.run.adaptation import before_phase, earlier_results, in_order, personalize_phase, saved
+from ttp_jax.run.adaptation import adapted_phase, before_phase
 from ttp_jax.run.build import Run
 from ttp_jax.run.gallery import draw_pictures
 from ttp_jax.run.resume import check_workdir
@@ -19,35 +21,49 @@ def execute(config: ConfigDict, workdir: pathlib.Path) -> dict:
     """The whole job; returns the report."""
     check_workdir(workdir, config)
     run = Run(config, workdir)
-    (workdir / 'config.json').write_text(json.dumps(json.loads(config.to_json()), indent=2) + '\n')
+    with whole_file.replacing(workdir / 'config.json') as path:
+        path.write_text(json.dumps(json.loads(config.to_json()), indent=2) + '\n')
     with run.phase('train'):
         train_phase(run)
     with run.phase('before'):
-        before = in_order(saved(run, 'before', before_phase(run)))
-    adapted, made, keep = {}, {}, range(min(config.pictures, len(run.people)))
+        results, made = {'before': before_phase(run)}, {}
     for schedule in config.personalize.schedules:
         with run.phase(schedule):
-            done = earlier_results(run, schedule, but=keep)
-            results = personalize_phase(run, schedule, keep=keep, done=done)
-            adapted[schedule] = in_order([*done.items(), *saved(run, schedule, results)])
-        made[schedule] = sum(len(clip.frames) for i, clip in enumerate(run.people) if i not in done)
+            results[schedule], made[schedule] = adapted_phase(run, schedule, results['before'])
     with run.phase('report'):
-        joints = {
-            name: [a.joints for a in results]
-            for name, results in {'before': before, **adapted}.items()
-        }
-        result = report.summarise(run.people, joints, skeleton=run.data.skeleton)
-        pictures = draw_pictures(run, result, adapted)
+        result = summarise(run, results)
+        pictures = draw_pictures(run, result, results)
         run.checkpoints.wait()
-    result |= {
-        'seconds': run.seconds,
-        'made': made,
-        'seed': config.seed,
-        'git': git_commit(),
-        'command': ' '.join(['python -m ttp_jax.main', *sys.argv[1:]]),
-    }
+    result |= origin(run) | {'made': made}
     report.write_report(workdir, result, pictures=pictures)
     return result
+
+
+def summarise(run: Run, results: dict[str, list[Adapted]]) -> dict:
+    """The report's numbers, and by phase whose predictions did not come to count, and why."""
+    joints = {phase: [adapted.joints for adapted in people] for phase, people in results.items()}
+    statuses = {
+        phase: {
+            run.people[index].id: f'{adapted.status}: {adapted.reason}'
+            for index, adapted in enumerate(people)
+            if adapted.reason
+        }
+        for phase, people in results.items()
+        if phase != 'before'
+    }
+    summary = report.summarise(run.people, joints, skeleton=run.data.skeleton)
+    return summary | {'not_personalized': statuses}
+
+
+def origin(run: Run) -> dict:
+    """Where a report comes from: what to run to have it again."""
+    return {
+        'seconds': run.seconds,
+        'seed': run.config.seed,
+        'git': git_commit(),
+        'command': ' '.join(['python -m ttp_jax.main', *sys.argv[1:]]),
+        'placement': run.placement.record(),
+    }
 
 
 def git_commit() -> str | None:

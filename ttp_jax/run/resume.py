@@ -9,8 +9,16 @@ from ml_collections import ConfigDict
 
 from ttp_jax.data import sets
 
-# How frames come into memory; no result depends on it, so a resumed run may do it in another way.
-READING = ('data.resident_gib', 'data.workers')
+# No result depends on these, so a resumed run may differ in them: how frames come into memory, how
+# many people share a call (but for rounding), what is logged, kept and drawn.
+NO_RESULT = (
+    'data.resident_gib',
+    'data.workers',
+    'personalize.people_per_chunk',
+    'train.log_every',
+    'train.save_every',
+    'pictures',
+)
 
 
 def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
@@ -19,7 +27,7 @@ def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
     path, mine = workdir / 'config.json', json.loads(config.to_json())
     if path.is_file():
         theirs = json.loads(path.read_text())
-        for name in sorted({*flat(mine), *flat(theirs)}.difference(READING)):
+        for name in sorted({*flat(mine), *flat(theirs)}.difference(NO_RESULT)):
             if flat(mine).get(name) != flat(theirs).get(name):
                 raise ValueError(
                     f'{path}: config.{name} is {flat(theirs).get(name)!r} there and '
@@ -48,6 +56,18 @@ def check_same_model(path: str, theirs: Mapping[str, Any], mine: Mapping[str, An
             + ' '.join(f'--config.{n}={theirs[n]}' for n in other)
             + f' (found {", ".join(str(mine[n]) for n in other)})'
         )
+
+
+def settings_of(config: ConfigDict, phase: str) -> dict[str, Any]:
+    """The keys that predictions of a phase depend on, besides weights and frames."""
+    parts = ('crop.', 'model.') if phase == 'before' else ('crop.', 'model.', 'perceptual.')
+    found = {name: v for name, v in flat(config.to_dict()).items() if name.startswith(parts)}
+    if phase == 'before':
+        return found
+    steps = config.personalize.to_dict()
+    own = {name: steps[name] for name in ('objective', 'batch', 'frozen', 'lowering', 'dtype')}
+    augment = config.train.augment.to_dict()
+    return found | own | {'steps': steps[phase], 'augment': augment, 'seed': config.seed}
 
 
 def flat(tree: dict, prefix: str = '') -> dict:

@@ -1,0 +1,108 @@
+"""Who works for whom, where, and how: decided once, from everyone, before anybody is adapted.
+
+Contract: a `Placement` is plain values that a report can record. Given the same people, devices and
+options it is the same, whoever is done already; with `people_per_chunk` set it does not depend on
+how much memory happens to be free either.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from ttp_jax.data import clips
+from ttp_jax.networks import layers
+from ttp_jax.personalize import capacity
+from ttp_jax.personalize.chunks import Bucket, Chunk, buckets, chunks, people_together
+
+
+class Placement(NamedTuple):
+    """Devices of this process, people in buckets, and how their convolutions are computed.
+
+    lowering: of layers whose weights are private (layers.py); features_lowering: of the perceptual
+    network, whose weights people share. host, hosts: this process and how many there are.
+    """
+
+    devices: tuple[jax.Device, ...]
+    buckets: tuple[Bucket, ...]
+    lowering: str
+    features_lowering: str
+    host: int = 0
+    hosts: int = 1
+
+    def chunks(self, done: Collection[int] = ()) -> list[Chunk]:
+        """Who is adapted side by side, without those who are done."""
+        return [chunk for bucket in self.buckets for chunk in chunks(bucket, done)]
+
+    def record(self) -> dict[str, Any]:
+        """What to write down: the options that repeat this placement, and what they mean here."""
+        return {
+            'people_per_chunk': max(bucket.together for bucket in self.buckets),
+            'lowering': self.lowering,
+            'devices': f'{len(self.devices)} x {self.devices[0].device_kind}',
+            'chunks': len(self.chunks()),
+            'host': f'{self.host + 1} of {self.hosts}',
+        }
+
+
+def place(
+    people: Sequence[clips.Clip],
+    *,
+    person_bytes: int,
+    people_per_chunk: int = 0,
+    lowering: str = 'auto',
+) -> Placement:
+    """Shares `people` out over the processes, and this process's over its devices.
+
+    Args:
+      people: everyone; first frames are decoded, to know their sizes.
+      person_bytes: what one person takes at most besides their frames (`capacity.person_bytes`).
+      people_per_chunk: how many to adapt at once; 0: as many as memory holds, on a CPU one a core.
+      lowering: of convolutions with private weights; 'auto': what suits the devices.
+    """
+    host, hosts = jax.process_index(), jax.process_count()
+    lengths = [len(clip.frames) for clip in people]
+    mine = share_out(lengths, hosts)[host]
+    groups = [
+        group._replace(members=tuple(mine[i] for i in group.members))
+        for group in buckets(
+            [lengths[i] for i in mine], [clips.frame_size(people[i]) for i in mine]
+        )
+    ]
+    local = jax.local_devices()
+    most = [
+        people_per_chunk or capacity.people_at_once(person_bytes + group.clip_bytes, local)
+        for group in groups
+    ]
+    devices = local[: max(1, min(len(mine), *most))] if groups else local
+    filled = tuple(
+        group._replace(
+            together=people_together(len(group.members), most=count, devices=len(devices))
+        )
+        for group, count in zip(groups, most, strict=True)
+    )
+    lowering = _lowering(lowering, filled, len(devices))
+    shared = 'blocked' if lowering == 'blocked' else layers.suited_lowering('joint')
+    return Placement(tuple(devices), filled, lowering, shared, host, hosts)
+
+
+def _lowering(name: str, groups: Sequence[Bucket], devices: int) -> str:
+    if name != 'auto':
+        return name
+    crowded = any(group.together > devices for group in groups)
+    return layers.suited_lowering('private' if crowded else 'alone' if devices > 1 else 'joint')
+
+
+def share_out(lengths: Sequence[int], hosts: int) -> list[list[int]]:
+    """Whom each host works for, `[hosts]` of indices in order: balanced by frames, not by heads.
+
+    The longest clip first, each to the host that has least to do. Every host comes to the same
+    answer by itself.
+    """
+    shares: list[list[int]] = [[] for _ in range(hosts)]
+    frames = [0] * hosts
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        least = frames.index(min(frames))
+        shares[least].append(index)
+        frames[least] += lengths[index]
+    return [sorted(share) for share in shares]

@@ -1,0 +1,45 @@
+"""Whose predictions count: the one place that sees a person before and after, and decides.
+
+Contract: a judge is a function `judge(before, after) -> Verdict` of one person's two results, made
+without any label. A person who failed, or whom a judge would rather leave alone, keeps what the
+shared weights predict.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from ttp_jax.personalize.inner_loop import HEALTHY
+from ttp_jax.personalize.many_people import Adapted
+
+PERSONALIZED, KEPT, FAILED = 'personalized', 'kept', 'failed'
+
+
+class Verdict(NamedTuple):
+    """status: 'personalized', 'kept' (the shared weights' predictions) or 'failed'; and why."""
+
+    status: str
+    reason: str = ''
+
+
+Judge = Callable[[Adapted, Adapted], Verdict]
+
+
+def finite(before: Adapted, after: Adapted) -> Verdict:
+    """Failed where a loss, a gradient or a prediction was not finite; else personalized."""
+    del before
+    if after.failed_at != HEALTHY:
+        return Verdict(FAILED, f'loss or gradient of step {after.failed_at} is not finite')
+    bad = np.argwhere(~np.isfinite(after.joints))
+    if bad.size:
+        return Verdict(FAILED, f'prediction of frame {bad[0, 0]} is not finite')
+    return Verdict(PERSONALIZED)
+
+
+def settled(before: Adapted, after: Adapted, *, judge: Judge = finite) -> Adapted:
+    """The result that counts, with its status: `after`, or else with the predictions of `before`."""
+    verdict = judge(before, after)
+    if verdict.status != PERSONALIZED:
+        after = after._replace(joints=before.joints, scores=before.scores)
+    return after._replace(status=verdict.status, reason=verdict.reason)

@@ -1,0 +1,66 @@
+"""What made a stored prediction: weights, settings, code and frames, as one short string.
+
+Contract: two marks are equal only if the same phase, run again, would give the same predictions, up
+to how convolutions are rounded. So results of an earlier start are taken up, and stale ones are not.
+"""
+
+import functools
+import hashlib
+import json
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import numpy as np
+
+import ttp_jax
+from ttp_jax.data.clips import Clip
+
+# Only these parts of the package have a say in predictions.
+_CODE = ('networks', 'objectives', 'personalize', 'data', 'geometry.py', 'heatmaps.py')
+
+
+def digest(parts: Iterable[Any]) -> str:
+    """The first 16 digits of a hash over strings, numbers and arrays, in order."""
+    found = hashlib.sha256()
+    for part in parts:
+        array = np.ascontiguousarray(part)
+        found.update(repr((array.dtype.str, array.shape)).encode())
+        found.update(array.tobytes())
+    return found.hexdigest()[:16]
+
+
+def of_tree(tree: Any) -> str:
+    """Of all arrays of a tree, with their names."""
+    leaves, _ = jax.tree.flatten_with_path(tree)
+    return digest(part for path, leaf in leaves for part in (jax.tree_util.keystr(path), leaf))
+
+
+@functools.cache
+def of_code() -> str:
+    """Of the source that predictions are made by."""
+    root = pathlib.Path(ttp_jax.__file__).parent
+    files = [
+        file
+        for name in _CODE
+        for file in sorted((root / name).rglob('*.py') if (root / name).is_dir() else [root / name])
+    ]
+    return digest(file.read_text() for file in files)
+
+
+def of_clip(clip: Clip) -> str:
+    """Of a clip's id, boxes, length, and its first, middle and last frame."""
+    count = len(clip.frames)
+    shown = [np.asarray(clip.frames[t]) for t in (0, count // 2, count - 1)]
+    return digest([clip.id, np.float32(clip.boxes), count, *shown])
+
+
+def of_settings(settings: Any) -> str:
+    """Of a part of the config."""
+    return digest([json.dumps(settings, sort_keys=True, default=list)])
+
+
+def together(*parts: str) -> str:
+    """One mark of several."""
+    return digest(parts)

@@ -1,0 +1,63 @@
+"""Where a phase's results are: everyone's predictions and, of those who are drawn, what was seen.
+
+Contract: `predictions/<phase>/<id>.npz` and `views/<phase>/<id>.npz` in the workdir, whole or not
+there, each with the mark of what made it (`marks`). What an earlier start left is taken up if its
+mark is that of now.
+"""
+
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ttp_jax.files import predictions
+from ttp_jax.personalize.many_people import Adapted
+from ttp_jax.results.views import View
+
+
+class Store(NamedTuple):
+    """One phase's files. ids, marks `[people]`; names `[J]` of joints; drawn: who has a view too."""
+
+    workdir: pathlib.Path
+    phase: str
+    ids: Sequence[str]
+    marks: Sequence[str]
+    names: Sequence[str]
+    drawn: Sequence[int]
+
+    def path(self, kind: str, index: int) -> pathlib.Path:
+        """A person's file; kind: 'predictions' or 'views'."""
+        return self.workdir / kind / self.phase / f'{self.ids[index]}.npz'
+
+    def load(self) -> dict[int, Adapted]:
+        """The results that are there and not stale, by index.
+
+        Raises ValueError, naming the file, for one that cannot be read.
+        """
+        found = {
+            index: predictions.load(self.path('predictions', index), mark=mark)
+            for index, mark in enumerate(self.marks)
+            if index not in self.drawn or self.view(index) is not None
+        }
+        return {index: adapted for index, adapted in found.items() if adapted is not None}
+
+    def save(self, index: int, adapted: Adapted) -> None:
+        """Writes one person's predictions."""
+        predictions.save(
+            self.path('predictions', index), adapted, names=self.names, mark=self.marks[index]
+        )
+
+    def save_view(self, index: int, view: View) -> None:
+        """Writes what the network saw in a person's pictured frame."""
+        arrays = {name: value for name, value in view._asdict().items() if value is not None}
+        predictions.save_arrays(self.path('views', index), arrays, mark=self.marks[index])
+
+    def view(self, index: int) -> View | None:
+        """What `save_view` wrote, if it is there and not stale."""
+        arrays = predictions.load_arrays(self.path('views', index), mark=self.marks[index])
+        return None if arrays is None else _as_view(arrays)
+
+
+def _as_view(arrays: dict[str, np.ndarray]) -> View:
+    return View(**dict.fromkeys(View._fields) | arrays)
