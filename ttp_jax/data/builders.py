@@ -15,7 +15,7 @@ import itertools
 import os
 import pathlib
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -36,7 +36,7 @@ class ClipsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """
 
     VERSION = tfds.core.Version('1.0.0')
-    BUILDER_CONFIGS = [
+    BUILDER_CONFIGS: ClassVar = [
         tfds.core.BuilderConfig(name=FRAMES, description='One record per frame.'),
         tfds.core.BuilderConfig(name=CLIPS, description="One record per clip: its frames' labels."),
     ]

@@ -1,8 +1,8 @@
 """Pairs of frames, and how a pair becomes what the networks see.
 
-Contract: a pair is a target frame, with box and joints in image pixels (x, y), and a source frame of
-the same clip. Both get the same affine warp, computed from the target's box (paper section 4.2), so
-that only the pose differs between them. Frames travel as uint8 and are cropped, rotated, scaled,
+Contract: a pair is a target frame, with box and joints in image pixels (x, y), and a source frame
+of the same clip. Both get the same affine warp, computed from the target's box (paper section 4.2),
+so that only the pose differs between them. Frames travel as uint8 and are cropped, rotated, scaled,
 flipped and normalised on the device, once per sample. One pair has no leading axis; vmap lifts.
 """
 

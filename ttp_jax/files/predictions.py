@@ -1,8 +1,9 @@
 """Everyone's predictions as files: there as soon as they are made, and never made twice.
 
 Contract. A phase's folder holds `<clip id>.npz` for each person: `joints [T, J, 2]`, image pixels
-(x, y); `scores [T, J]`, the heatmaps' maxima; `losses [T, epochs]` while adapting; `names [J]` of the
-joints. A file is whole or not there, so that a run that was stopped goes on with the next person.
+(x, y); `scores [T, J]`, the heatmaps' maxima; `losses [T, epochs]` while adapting; `names [J]` of
+the joints. A file is whole or not there, so that a run that was stopped goes on with the next
+person.
 """
 
 import pathlib

@@ -7,8 +7,8 @@ Contract. `x [N, H, W, in]`, `kernel [k, k, in, out]`, `padding` zeros on all si
 Horizontal taps are gathered as channels, vertical ones are summed after the product: `k (in + out)`
 numbers move per pixel, where gathering k x k patches moves `k k in`.
 
-Rows and taps fall into `stride` phases: output row i under tap a = phase + stride t reads padded row
-phase + stride (i + t), so that each phase is a stride-1 problem in its own rows and no zero is
+Rows and taps fall into `stride` phases: output row i under tap a = phase + stride t reads padded
+row phase + stride (i + t), so that each phase is a stride-1 problem in its own rows and no zero is
 multiplied. The convolution and its transpose are each other's gradients and share their few pieces;
 automatic differentiation of the gathering would make sums of padded copies instead.
 """
@@ -139,7 +139,10 @@ def _multiply(x, matrix, axis):
 
 
 def _as_matrix(x):
-    """`[..., channels]` to `[pixels, channels]`: XLA copies an operand that it sums over several axes."""
+    """`[..., channels]` to `[pixels, channels]`.
+
+    XLA would copy an operand that a product sums over several axes at once.
+    """
     return x.reshape(-1, x.shape[-1])
 
 

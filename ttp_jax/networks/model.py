@@ -1,4 +1,4 @@
-"""The whole model: heatmaps from an image, and an image from another frame's looks (paper section 3).
+"""The whole model: an image's heatmaps, and the image rebuilt from another frame (paper section 3).
 
 Contract: images are normalised `[N, H, W, 3]`; heatmaps are `[N, h, w, channels]` with
 h = H / stride; keypoints are (x, y) in heatmap cells, centres at integers. The supervised heatmaps
@@ -160,9 +160,9 @@ class PoseModel(nn.Module):
     """Every network of the method; which ones exist follows from `variant`.
 
     `train` chooses batch statistics and dropout, `lowering` how convolutions are computed
-    (layers.py), `axis_name` the devices that share batch statistics. Neither changes the parameters:
-    `model.clone(train=False, lowering=...)` applies the same tree. Raises ValueError for an unknown
-    variant or depth.
+    (layers.py), `axis_name` the devices that share batch statistics. None of them changes the
+    parameters: `model.clone(train=False, lowering=...)` applies the same tree. Raises ValueError
+    for an unknown variant or depth.
     """
 
     joints: int = 13
@@ -231,7 +231,10 @@ class PoseModel(nn.Module):
         return self.variant in ('transformer', 'shared_keypoint')
 
     def cells(self, size: int) -> int:
-        """Side of the heatmaps of a crop of side `size`. Raises ValueError where it does not fit."""
+        """Side of the heatmaps of a crop of `size` pixels.
+
+        Raises ValueError for a size that the encoder cannot shrink evenly.
+        """
         shrink = 32 if self.stem_pool else 16
         if size % max(shrink, 8):
             raise ValueError(
@@ -278,7 +281,7 @@ class PoseModel(nn.Module):
     def __call__(
         self, target: jax.Array, source: jax.Array
     ) -> tuple[Heatmaps, Reconstruction | None]:
-        """Both tasks on one batch: heatmaps of the target, and the target rebuilt from the source."""
+        """Both tasks on one batch: the target's heatmaps, and it rebuilt from the source."""
         seen = self.heatmaps(target)
         return seen, self.reconstruct(seen.self_supervised, source) if self.reconstructs else None
 

@@ -103,7 +103,10 @@ VGG16_CHANNELS = {
 def vgg16_features(
     weights: Weights, images: jax.Array, lowering: str = 'library'
 ) -> list[jax.Array]:
-    """relu1_2, relu2_2, relu3_2, relu4_2, relu5_2: torchvision's `features` cut at 4, 9, 14, 21, 28."""
+    """relu1_2, relu2_2, relu3_2, relu4_2 and relu5_2.
+
+    In torchvision's numbering these are the outputs of `features` cut at 4, 9, 14, 21 and 28.
+    """
     maps, x = [], images
     for group in VGG16_SLICES:
         for i in group:

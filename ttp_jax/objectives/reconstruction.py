@@ -16,7 +16,8 @@ def reconstruction_terms(
 ) -> jax.Array:
     """Mean squared errors `[1 + terms]`: on the pixels, then on each perceptual feature map.
 
-    Images `[N, H, W, 3]`, normalised. Features are computed in the image's dtype, errors in float32.
+    Images `[N, H, W, 3]`, normalised. Features are computed in the image's dtype, errors in
+    float32.
     """
     seen = [image, *perceptual.maps(image)]
     wanted = [target, *lax.stop_gradient(perceptual.maps(target.astype(image.dtype)))]

@@ -1,4 +1,4 @@
-"""Which way up is the image: the task of Sun et al., which the paper compares with (section 4.2)."""
+"""Telling how an image was turned: the task of Sun et al., a row of the paper's table (4.2)."""
 
 import jax
 import jax.numpy as jnp

@@ -11,8 +11,8 @@ where nothing could be scored. Its keys:
   people    [{'id': clip, phase: percent, ...}], in the order of the clips
   compared  {phase: {improved, hurt, unchanged: people, mean_gain, interval: points}} to `before`,
             every person counting once
-To these the caller may add `command`, `config`, `seed`, `git`, `seconds` ({phase: seconds}) and `made`
-({phase: how many frames these seconds were for}, where an earlier run had made the others).
+To these the caller may add `command`, `config`, `seed`, `git`, `seconds` ({phase: seconds}) and
+`made` ({phase: how many frames these seconds were for}, where an earlier run had made the others).
 The pictures are made in `pictures` and can be called from here.
 """
 
@@ -70,7 +70,9 @@ _CAPTIONS = {
         ' the joints against the truth, wrong ones in red.'
     ),
     'gain': 'What personalization changed for each person. Those it hurt are in orange.',
-    'before_after': 'The same frame before and after personalization, with the score of the whole clip.',
+    'before_after': (
+        'The same frame before and after personalization, with the score of the whole clip.'
+    ),
 }
 
 

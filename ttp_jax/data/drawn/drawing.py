@@ -21,9 +21,9 @@ Layer = tuple[Colour, np.ndarray]  # patches of one colour
 
 
 def rgb(hue: float, saturation: float, value: float) -> Colour:
-    return tuple(
-        int(round(255 * channel)) for channel in colorsys.hsv_to_rgb(hue % 1, saturation, value)
-    )
+    """A colour from hue (1 is once around the circle), saturation and value (each 0 to 1)."""
+    red, green, blue = colorsys.hsv_to_rgb(hue % 1, saturation, value)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def any_colour(rng: np.random.Generator) -> Colour:

@@ -49,7 +49,7 @@ def paint_background(
 
 
 def _recede(colours: np.ndarray, wall: Colour) -> np.ndarray:
-    """Nearer to the wall's colour, as through haze: rebuilding a picture must be about the person."""
+    """Colours nearer to the wall's, as through haze, so that the person stands out."""
     wall = np.array(wall)
     return (wall + (colours.astype(np.int32) - wall) * 45 // 100).astype(np.uint8)
 
