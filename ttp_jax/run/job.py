@@ -37,7 +37,7 @@ def execute(config: ConfigDict, workdir: pathlib.Path) -> dict:
             for name, results in {'before': before, **adapted}.items()
         }
         result = report.summarise(run.people, joints, skeleton=run.data.skeleton)
-        pictures = draw_pictures(run, result, adapted)
+        pictures = draw_pictures(run, result, joints, adapted)
         run.checkpoints.wait()
     result |= {
         'seconds': run.seconds,
