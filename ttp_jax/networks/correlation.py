@@ -25,12 +25,12 @@ from jax import lax
 def correlate(x, kernel, stride, padding):
     """`[N, H, W, in]` to `[N, H', W', out]`, `H' = (H + 2 padding - k) // stride + 1`."""
     size = _output_size(x, kernel, stride, padding)
-    sums = []
+    sums: list[jax.Array] = []
     for phase, rows in enumerate(_gather_columns(x, kernel.shape[0], stride, padding, size)):
         products = _multiply(rows, _phase_matrix(kernel, phase, stride), 0)
         taps = jnp.split(products, products.shape[-1] // kernel.shape[-1], axis=-1)
         sums += [tap[:, t : t + size[0]] for t, tap in enumerate(taps)]
-    return sum(sums).astype(x.dtype)
+    return functools.reduce(jnp.add, sums).astype(x.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -54,13 +54,13 @@ def correlate_transpose(y, kernel, stride, padding, size):
 @functools.partial(jax.jit, static_argnums=(2, 3, 4))
 def _kernel_gradient(x, y, k, stride, padding):
     """`sum(correlate(x, kernel) * y)` differentiated by the kernel: `[k, k, in, out]`."""
-    by_row = [None] * k
+    by_row: dict[int, jax.Array] = {}
     phases = zip(_gather_columns(x, k, stride, padding, y.shape[1:3]), _gather_rows(y, k, stride))
     for phase, (rows, taps) in enumerate(phases):
         products = lax.dot_general(_as_matrix(rows), _as_matrix(taps), (((0,), (0,)), ((), ())))
         products = products.reshape(k, x.shape[-1], -1, y.shape[-1])
-        by_row[phase::stride] = products.transpose(2, 0, 1, 3)
-    return jnp.stack(by_row)
+        by_row |= dict(zip(range(phase, k, stride), products.transpose(2, 0, 1, 3)))
+    return jnp.stack([by_row[row] for row in range(k)])
 
 
 def _correlate_forward(x, kernel, stride, padding):

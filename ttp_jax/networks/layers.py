@@ -24,6 +24,7 @@ and their weights is the caller's.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -73,7 +74,8 @@ def convolve(
         )
     tileable = lowering != 'matmul' and kernel.shape[0] == 3 and stride == 1
     tile = _tile(x, kernel.shape[3]) if tileable else 0
-    return _compute(_Tiled(tile) if tile else _Direct(stride, padding), x, kernel, lowering)
+    convolution: Callable = _Tiled(tile) if tile else _Direct(stride, padding)
+    return _compute(convolution, x, kernel, lowering)
 
 
 def convolve_transpose(x: jax.Array, kernel: jax.Array, *, lowering: str = 'library') -> jax.Array:
@@ -126,9 +128,11 @@ BLOCK_BYTES = 3e6
 
 
 def _tile(x: jax.Array, features: int) -> int:
-    """Winograd's tile for a 3 x 3 convolution of `x` to `features`, or 0 where none pays: enough
-    channels pay for transforming pixels, and enough pixels for transforming the kernel. Only of
-    float32, as differences of tiles lose digits."""
+    """Winograd's tile for a 3 x 3 convolution of `x` to `features` channels, or 0 where none pays.
+
+    Enough channels pay for transforming pixels, and enough pixels for transforming the kernel. Only
+    for float32, since differences of tiles lose digits.
+    """
     channels, pixels = x.shape[-1], math.prod(x.shape[:3])
     if x.dtype != jnp.float32 or channels * features < 32 * 32:
         return 0
@@ -145,17 +149,21 @@ def _images_at_once(x: jax.Array, kernel: jax.Array) -> int:
     )
 
 
-class _Direct(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class _Direct:
     """A convolution as a value, so that layers of one shape are traced once."""
 
     stride: int
     padding: int
 
     def __call__(self, x, kernel):
-        return correlation.correlate(x, kernel, *self)
+        return correlation.correlate(x, kernel, self.stride, self.padding)
 
 
-class _Tiled(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class _Tiled:
+    """Likewise, by Winograd's tiles."""
+
     tile: int
 
     def __call__(self, x, kernel):

@@ -13,6 +13,7 @@ Variants (paper section 4.2):
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -183,7 +184,8 @@ class PoseModel(nn.Module):
     axis_name: str | None = None
     dtype: Any = None
 
-    def setup(self):
+    def setup(self) -> None:
+        """Makes the networks of the variant."""
         if self.variant not in VARIANTS:
             raise ValueError(f'no variant {self.variant!r}; known: {", ".join(VARIANTS)}')
         how = dict(
@@ -283,7 +285,9 @@ class PoseModel(nn.Module):
     ) -> tuple[Heatmaps, Reconstruction | None]:
         """Both tasks on one batch: the target's heatmaps, and it rebuilt from the source."""
         seen = self.heatmaps(target)
-        return seen, self.reconstruct(seen.self_supervised, source) if self.reconstructs else None
+        if seen.self_supervised is None:
+            return seen, None
+        return seen, self.reconstruct(seen.self_supervised, source)
 
 
 def keypoint_bottleneck(self_supervised: jax.Array) -> jax.Array:
@@ -299,7 +303,7 @@ def gaussian_maps(keypoints: jax.Array, *, size: tuple[int, int], sigma: float) 
 
 
 def pose_maps(
-    keypoints: jax.Array, *, size: tuple[int, int], image_size: tuple[int, int], sigma: float
+    keypoints: jax.Array, *, size: Sequence[int], image_size: Sequence[int], sigma: float
 ) -> layers.SeparableMaps:
     """The Gaussian maps `[N, H, W, K]`, bilinearly upsampled to the image, as their two factors.
 

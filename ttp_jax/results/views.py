@@ -9,7 +9,6 @@ import functools
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ttp_jax import geometry
@@ -103,9 +102,9 @@ def truth(clip: Clip, frame: int, *, spec: pairs.CropSpec) -> Truth | None:
 def to_crop(points: np.ndarray, box: np.ndarray, *, spec: pairs.CropSpec) -> np.ndarray:
     """Points `[..., 2]` in image pixels, mapped to the pixels of the crop around `box` `[4]`."""
     affine = geometry.augmented_affine(
-        jnp.asarray(box), geometry.Augmentation(), size=spec.size, subtract_one=spec.subtract_one
+        box, geometry.Augmentation(), size=spec.size, subtract_one=spec.subtract_one
     )
-    return np.asarray(geometry.transform_points(affine, jnp.asarray(points)))
+    return np.asarray(geometry.transform_points(affine, points))
 
 
 def _crop(clip: Clip, frame: int, *, box: np.ndarray, spec: pairs.CropSpec) -> jax.Array:

@@ -26,6 +26,12 @@ def rgb(hue: float, saturation: float, value: float) -> Colour:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
+def darker(colour: Colour, percent: int) -> Colour:
+    """The colour with so many percent of its brightness left."""
+    red, green, blue = (channel * percent // 100 for channel in colour)
+    return red, green, blue
+
+
 def any_colour(rng: np.random.Generator) -> Colour:
     """Of cloth and paint: saturated, pale, dark or grey."""
     ranges = (  # of saturation and value
@@ -39,6 +45,7 @@ def any_colour(rng: np.random.Generator) -> Colour:
 
 
 def skin_tone(rng: np.random.Generator) -> Colour:
+    """A colour of skin, from light to dark."""
     tone = rng.random()
     return rgb(0.055 + rng.uniform(-0.015, 0.02), 0.32 + 0.3 * tone, 0.97 - 0.6 * tone)
 
@@ -116,6 +123,7 @@ class Canvas:
 
     @classmethod
     def over(cls, background: np.ndarray) -> 'Canvas':
+        """A canvas in full light, with a background to paint on."""
         return cls(background.copy(), np.full(background.shape[:2], 255, np.uint8))
 
     def flatten(self) -> np.ndarray:
