@@ -53,6 +53,19 @@ def strided(lowering, stride):
     return functools.partial(layers.convolve, stride=stride, lowering=lowering)
 
 
+@pytest.mark.parametrize('k', [3, 7])
+def test_separable_maps_are_convolved_as_if_multiplied_out(k):
+    def separable(rows, columns, kernel):
+        return layers.convolve_separable(layers.SeparableMaps(rows, columns), kernel)
+
+    def multiplied_out(rows, columns, kernel):
+        return layers.convolve(jnp.einsum('nhc,nwc->nhwc', rows, columns), kernel)
+
+    arguments = normal(0, 2, 5, 3), normal(1, 2, 7, 3), normal(2, k, k, 3, 4)
+    expected = output_and_gradients(multiplied_out, *arguments)
+    assert_close(output_and_gradients(separable, *arguments), expected)
+
+
 @pytest.mark.parametrize('lowering', LOWERINGS)
 @pytest.mark.parametrize('height, width, channels, features, k, stride', SHAPES)
 def test_convolution_and_gradients_agree_with_the_library(

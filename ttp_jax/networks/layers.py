@@ -274,13 +274,9 @@ class SeparableMaps(NamedTuple):
     rows: jax.Array
     columns: jax.Array
 
-    def dense(self) -> jax.Array:
-        """The maps themselves, `[N, H, W, C]`."""
-        return jnp.einsum('nhc,nwc->nhwc', *self)
-
 
 def convolve_separable(maps: SeparableMaps, kernel: jax.Array) -> jax.Array:
-    """`convolve(maps.dense(), kernel)` without making the maps: `[N, H, W, out]`, stride 1.
+    """`convolve` of the maps at stride 1, without multiplying them out: `[N, H, W, out]`.
 
     Columns meet the kernel first, which is little work; then each image is one product of its rows,
     `[H, in k]` by `[in k, out W]`. That is `k` times fewer multiplications, and no wide map is ever

@@ -296,12 +296,6 @@ def keypoint_bottleneck(self_supervised: jax.Array) -> jax.Array:
     return jax.vmap(per_keypoint)(self_supervised.astype(jnp.float32))
 
 
-def gaussian_maps(keypoints: jax.Array, *, size: tuple[int, int], sigma: float) -> jax.Array:
-    """Keypoints `[N, K, 2]` to Gaussian maps `[N, h, w, K]` with peak 1."""
-    one = functools.partial(heatmaps.gaussian_map, size=size, sigma=sigma)
-    return jnp.moveaxis(jax.vmap(jax.vmap(one))(keypoints), 1, -1)
-
-
 def pose_maps(
     keypoints: jax.Array, *, size: Sequence[int], image_size: Sequence[int], sigma: float
 ) -> layers.SeparableMaps:
