@@ -1,6 +1,7 @@
 """How should one adapt? Rates, steps, batches and trained parts, on one trained network.
 
-    python experiments/adaptation.py WORKDIR [--people=12] [--rows='online batch 16,offline batch 16']
+    python experiments/adaptation.py WORKDIR [--people=12] \
+        [--rows='online batch 16,offline batch 16']
 
 WORKDIR is a finished run. Each row personalizes its test people anew with a few values changed; the
 table gives pooled mPCK@0.2 before and after, and how many people got better and worse.
@@ -9,6 +10,9 @@ table gives pooled mPCK@0.2 before and after, and how many people got better and
 import argparse
 import json
 import pathlib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -71,11 +75,15 @@ def row(
     config: ConfigDict,
     *,
     schedule: str,
-    steps: dict = {},
+    steps: Mapping[str, Any] = MappingProxyType({}),
     freeze: tuple[str, ...] = (),
     **changes,
 ):
-    """Scores after adapting with some of `config.personalize`, or of the schedule's part, changed."""
+    """Scores after adapting with a changed `config.personalize`.
+
+    steps: changes to `config.personalize.<schedule>`; changes: to `config.personalize` itself;
+    freeze: patterns of parameters to freeze besides the objective's own.
+    """
     run.config = config.copy_and_resolve_references()
     run.config.personalize.update(changes)
     run.config.personalize[schedule].update(steps)

@@ -4,9 +4,9 @@
 
 WORKDIR is a finished run. For people it was trained on and people it was not, prints the cosine
 between the gradients of the reconstruction loss and of the supervised loss, both with respect to
-encoder and self-supervised head, averaged over people, and for how many it is positive. `--wait` asks
-again for the test people after so many steps of their image networks alone, which move no keypoint:
-as many a frame as bring the longest clip there, so that shorter ones get fewer.
+encoder and self-supervised head, averaged over people, and for how many it is positive. `--wait`
+asks again for the test people after so many steps of their image networks alone, which move no
+keypoint: as many a frame as bring the longest clip there, so that shorter ones get fewer.
 Personalization follows the first gradient; labels, which it never sees, are in the second.
 """
 
@@ -93,7 +93,7 @@ def alignment(run: build.Run) -> Callable:
 
 
 def samples(people: list[clips.Clip], frames: int) -> Iterator[pairs.Pairs]:
-    """Of each person frames evenly spread over the clip, each with the one half a clip away as its source.
+    """For each person, frames evenly spread over the clip; sources are half a clip away.
 
     All are padded to one size, so that one compiled program serves everyone.
     """

@@ -2,9 +2,9 @@
 
 Contract: FLOPs are two per multiplication, counted by formula from each layer's shape, for one
 image `[1, S, S, 3]`; padding counts as pixels. Where the model multiplies less than the direct
-convolution would (`layers.convolve_separable`, `layers.convolve_upsampled`), its own count is taken;
-Winograd's tiles count as the direct convolution that they are equal to. Norms, activations and
-optimisers are left out. XLA's cost analysis is there to check the formula against.
+convolution would (`layers.convolve_separable`, `layers.convolve_upsampled`), its own count is
+taken; Winograd's tiles count as the direct convolution that they are equal to. Norms, activations
+and optimisers are left out. XLA's cost analysis is there to check the formula against.
 """
 
 from __future__ import annotations

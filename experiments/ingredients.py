@@ -63,7 +63,8 @@ def main() -> None:
         scores, offline = report['mpck'], report['compared']['offline']
         print(
             f'{name:<20} {scores["before"]:7.1f} {scores["online"]:7.1f} {scores["offline"]:8.1f}'
-            f'  {offline["improved"]:6}/{offline["hurt"]:<5}  {sum(report["seconds"].values()):7.0f}',
+            f'  {offline["improved"]:6}/{offline["hurt"]:<5}'
+            f'  {sum(report["seconds"].values()):7.0f}',
             flush=True,
         )
 

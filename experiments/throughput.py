@@ -26,8 +26,8 @@ are skipped with a line without it. The columns:
 `online` runs the schedule of that name through `many_people.make_runner`, one Adam step per frame
 as in the paper (configs may ask for more); `joint` is `train.train_step`; PyTorch does the same
 from the same frames, crops included. Every row is a process of its own, with the glibc settings of
-`python -m ttp_jax.main` (ttp_jax/run/host_memory.py) for PyTorch as for JAX; a GLIBC_TUNABLES that is
-already set is kept. Times are medians over calls of a few frames, without the first, a warm-up,
+`python -m ttp_jax.main` (ttp_jax/run/host_memory.py) for PyTorch as for JAX; a GLIBC_TUNABLES that
+is already set is kept. Times are medians over calls of a few frames, without the first, a warm-up,
 unless no other fits. A row that meets its limit (--limit) shows what is known by then: `< 0.3`
 frames/s. On a CPU the library's convolutions get one frame a call, and maybe one call.
 """
@@ -449,7 +449,7 @@ def online_program(setup: Jax, devices: list, numbers: list[int]) -> None:
         time_calls(
             functools.partial(call, chunks),
             work=chunks * together * count,
-            row=lambda: {'people': number, **row},
+            row=lambda number=number: {'people': number, **row},
             patience=job.patience,
         )
 

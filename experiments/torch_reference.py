@@ -19,6 +19,7 @@ PyTorch's default rather than the fused one.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -119,7 +120,7 @@ class PoseNet(nn.Module):
         self.deconv_layers = nn.Sequential(
             *(
                 module
-                for a, b in zip(sizes, sizes[1:])
+                for a, b in itertools.pairwise(sizes)
                 for module in (nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False), *unit(a, b)[1:])
             )
         )
@@ -439,7 +440,7 @@ def gaussian_square(cell: Tensor, *, cells: int, radius: float) -> Tensor:
 
 def decode(heatmaps: Tensor) -> Tensor:
     """Heatmaps `[N, J, h, w]` to keypoints `[N, J, 2]`, (x, y) in cells (paper section 4.2)."""
-    n, joints, h, w = heatmaps.shape
+    h, w = heatmaps.shape[2:]
     score, index = heatmaps.flatten(2).max(-1)
     x, y = index % w, index // w
     padded = F.pad(heatmaps, (1, 1, 1, 1)).flatten(2)

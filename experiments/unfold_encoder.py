@@ -5,11 +5,12 @@
         --config.train.encoder_weights=ENCODER.pth --config.model.width=64 ...
 
 FOLDED holds 'conv1.weight' `[7, 7, 3, 64]`, 'conv1.bias', 'layer1.0.conv1.weight' and so on, as
-torchvision names them, each norm folded into the weight and bias before it, for ResNet-18's stem and
-some of its stages. Training norms with the statistics of its own batches, which undoes whatever scale
-a kernel has. So each norm gets back what the convolution's outputs show on frames of ROOT (a folder in
-Penn Action's layout): their mean and variance as its statistics, their deviation as its scale, and a
-bias such that in evaluation nothing has changed. Stages that FOLDED lacks start fresh.
+torchvision names them, each norm folded into the weight and bias before it, for ResNet-18's stem
+and some of its stages. Training normalises with the statistics of its own batches, which undoes
+whatever scale a kernel has. So each norm gets back what the convolution's outputs show on frames of
+ROOT (a folder in Penn Action's layout): their mean and variance as its statistics, their standard
+deviation as its scale, and the bias with which evaluation gives the same outputs as before. Stages
+that FOLDED lacks start from random weights.
 """
 
 import argparse

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ttp_jax import heatmaps
+from ttp_jax.networks import model
 
 SIZE = (32, 32)
 
@@ -146,3 +147,12 @@ def test_decode_inverts_target_to_half_a_cell():
     maps, _ = jax.vmap(one)(joints, jnp.ones(50))
     cells, _ = jax.jit(jax.vmap(heatmaps.decode))(maps)
     assert np.abs(4.0 * cells - joints).max() <= 2.0
+
+
+def test_pose_maps_are_gaussians_enlarged_to_the_image():
+    keypoints = jnp.asarray(np.random.default_rng(0).uniform(-1, 8, (2, 3, 2)), jnp.float32)
+    one = functools.partial(heatmaps.gaussian_map, size=(6, 8), sigma=2.0)
+    gaussians = jax.vmap(jax.vmap(one))(keypoints)
+    expected = jax.image.resize(gaussians, (2, 3, 24, 32), 'bilinear')
+    maps = model.pose_maps(keypoints, size=(6, 8), image_size=(24, 32), sigma=2.0)
+    np.testing.assert_allclose(jnp.einsum('nhk,nwk->nkhw', *maps), expected, atol=1e-6)

@@ -1,6 +1,7 @@
 """Every lowering is the library's convolution, gradients included; batch norm is PyTorch's."""
 
 import functools
+import operator
 
 import chex
 import jax
@@ -50,6 +51,19 @@ def assert_close(actual, expected, relative=1e-5):
 
 def strided(lowering, stride):
     return functools.partial(layers.convolve, stride=stride, lowering=lowering)
+
+
+@pytest.mark.parametrize('k', [3, 7])
+def test_separable_maps_are_convolved_as_if_multiplied_out(k):
+    def separable(rows, columns, kernel):
+        return layers.convolve_separable(layers.SeparableMaps(rows, columns), kernel)
+
+    def multiplied_out(rows, columns, kernel):
+        return layers.convolve(jnp.einsum('nhc,nwc->nhwc', rows, columns), kernel)
+
+    arguments = normal(0, 2, 5, 3), normal(1, 2, 7, 3), normal(2, k, k, 3, 4)
+    expected = output_and_gradients(multiplied_out, *arguments)
+    assert_close(output_and_gradients(separable, *arguments), expected)
 
 
 @pytest.mark.parametrize('lowering', LOWERINGS)
@@ -104,7 +118,7 @@ def test_wide_layers_agree_with_the_library(tile):
     everyone = jax.vmap(functools.partial(output_and_gradients, strided('blocked', 1)))(x, kernel)
     for person in range(2):
         expected = output_and_gradients(strided('library', 1), x[person], kernel[person])
-        assert_close(jax.tree.map(lambda leaf: leaf[person], everyone), expected)
+        assert_close(jax.tree.map(operator.itemgetter(person), everyone), expected)
 
 
 @pytest.mark.parametrize(

@@ -102,10 +102,12 @@ def test_forward(reference, depth):
     network, variables = reference.network(depth)
     expected = reference.maps(f'forward_resnet{depth}.npz')
     seen, rebuilt = jax.jit(network.apply)(variables, *reference.pairs('image', 2))
-    gaussians = model.gaussian_maps(rebuilt.keypoints, size=(32, 32), sigma=network.sigma)
+    maps = model.pose_maps(
+        rebuilt.keypoints, size=(32, 32), image_size=(32, 32), sigma=network.sigma
+    )
     assert_close(seen.self_supervised, expected['self_supervised_heatmaps'], 1e-4)
     assert_close(seen.supervised, expected['supervised_heatmaps'], 1e-4)
-    assert_close(gaussians, expected['gaussian_maps'], 1e-4)
+    assert_close(jnp.einsum('nhk,nwk->nhwk', *maps), expected['gaussian_maps'], 1e-4)
     assert_close(rebuilt.image, expected['reconstruction'], 1e-4)
 
 

@@ -67,8 +67,8 @@ def bank(tiny_clips):
 @pytest.mark.parametrize('variant', ['transformer', 'shared_rotation'])
 @jax.enable_x64(True)
 def test_four_devices_compute_the_step_of_one(bank, variant):
-    # SGD: Adam would hide a gradient of the wrong scale. Rotation draws its turns per device. Networks
-    # in float64: so small ones multiply differences of rounding by thousands.
+    # SGD: Adam would hide a gradient of the wrong scale. Rotation draws its turns per device.
+    # Networks in float64: so small ones multiply differences of rounding by thousands.
     state, dependencies = make(optax.sgd(0.1), variant)
     dependencies['model'] = dependencies['model'].clone(dtype=jnp.float64)
     weight = 0.0 if variant == 'shared_rotation' else 0.1

@@ -21,6 +21,7 @@ transposed ones `[in, out, k, k]`, matrices `[out, in]`; ours are `[k, k, in, ou
 import argparse
 import collections
 import contextlib
+import dataclasses
 import json
 import pathlib
 import re
@@ -217,7 +218,7 @@ def _fill(wanted: Variables, tensors: Tensors, *, surplus: str = '') -> Variable
     groups = _renamed(_by_torch_name(flat), wanted['params'])
     shapes = {name: _stacked(flat, paths) for name, paths in groups.items()}
     _check(tensors, shapes, surplus=surplus)
-    values = {}
+    values: dict[str, np.ndarray] = {}
     for name, paths in groups.items():
         parts = np.split(np.asarray(tensors[name], np.float32), len(paths))
         values |= {
@@ -260,7 +261,7 @@ def _check(found: Tensors, wanted: Mapping[str, tuple[int, ...]], *, surplus: st
 RELEASE = {'heads': 4, 'dropout': 0.1, 'sigma': 2.0, 'stem_pool': True}  # no tensor says these
 _FIRST = 'mh_attn.decoder.layers.0'
 # Field of `PoseModel`: the release's value, and (tensor, axis) that say it.
-SIZES = {
+SIZES: Mapping[str, tuple[Any, ...]] = {
     'width': (64, ('conv1.weight', 0), ('bn1.weight', 0), ('bn1.bias', 0)),
     'features': (
         256,
@@ -358,14 +359,14 @@ def convert(source: str, target: str) -> str:
     Raises ValueError when `target` is there already, when `source` is missing, truncated or
     foreign, or when its tensors are not what they should be. Nothing half-written is left behind.
     """
-    source, target = pathlib.Path(source), pathlib.Path(target)
-    if target.exists():
+    made = pathlib.Path(target)
+    if made.exists():
         raise ValueError(f'{target}: exists already')
-    if source.is_dir():
-        return _export(source, target)
+    if pathlib.Path(source).is_dir():
+        return _export(pathlib.Path(source), made)
     tensors = torch_files.read(source)
     try:
-        return _import(tensors, target)
+        return _import(tensors, made)
     except ValueError as error:
         raise ValueError(f'{source}: {error}') from None
 
@@ -380,12 +381,11 @@ def load_encoder(path: str, like: TrainState) -> TrainState:
     wanted = {part: _resnet(tree) for part, tree in whole.items()}
     read = checkpoint.read if pathlib.Path(path).is_dir() else _read_encoder
     found = jax.tree.map(jnp.asarray, read(pathlib.Path(path), wanted))
-    return like.replace(
-        **{
-            part: {**tree, 'encoder': {**tree['encoder'], **found[part]['encoder']}}
-            for part, tree in whole.items()
-        }
-    )
+    parts = {
+        part: {**tree, 'encoder': {**tree['encoder'], **found[part]['encoder']}}
+        for part, tree in whole.items()
+    }
+    return dataclasses.replace(like, params=parts['params'], batch_stats=parts['batch_stats'])
 
 
 def _read_encoder(path: pathlib.Path, wanted: Variables) -> Variables:
@@ -414,7 +414,7 @@ def _import(tensors: Tensors, target: pathlib.Path) -> str:
     if _any(tensors, r'features\.|vgg16\.'):
         arrays = vgg16(tensors)
         with _finished(target) as part, part.open('wb') as file:
-            np.savez(file, **arrays)
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # names are layers', not options
         return f"{target}: VGG-16, for config.perceptual.kind='vgg16' and config.perceptual.weights"
     if _any(tensors, r'pose_net\.|deconv_layers\.|final_layer\.'):
         variables, settings = from_release(tensors)
@@ -424,7 +424,7 @@ def _import(tensors: Tensors, target: pathlib.Path) -> str:
             variables,
             config,
             batches=_batches(tensors),
-            loss_means=np.float32(perceptual.VGG16_MEANS),
+            loss_means=np.array(perceptual.VGG16_MEANS, np.float32),
         )
         return (
             f'{target}: {settings["variant"]}, ResNet-{settings["depth"]}, '
@@ -498,7 +498,7 @@ def _save(
 ) -> None:
     """A workdir with one checkpoint and the part of a config that goes with it."""
     params, batch_stats = variables['params'], variables['batch_stats']
-    state = TrainState(np.int32(batches), params, batch_stats, (), loss_means)
+    state = TrainState(jnp.int32(batches), params, batch_stats, (), loss_means)
     with _finished(target) as part:
         with contextlib.closing(checkpoint.Checkpoints(part / 'checkpoints')) as checkpoints:
             checkpoints.save(state)
@@ -524,6 +524,7 @@ def _finished(target: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """The command line: converts, or says in one line why not."""
     parser = argparse.ArgumentParser(
         prog='python -m ttp_jax.convert',
         formatter_class=argparse.RawDescriptionHelpFormatter,

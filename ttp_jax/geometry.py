@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from chex import Array
 
 _PIXELS_PER_SCALE = 200.0  # a scale of 1 is a square of 200 image pixels
 _BOX_MARGIN = 1.25
@@ -45,7 +46,7 @@ def sample_augmentation(
     )
 
 
-def crop_region(box: jax.Array, *, subtract_one: bool = True) -> tuple[jax.Array, jax.Array]:
+def crop_region(box: Array, *, subtract_one: bool = True) -> tuple[jax.Array, jax.Array]:
     """The square around a person's box (paper section 4.2).
 
     Args:
@@ -68,8 +69,8 @@ def crop_region(box: jax.Array, *, subtract_one: bool = True) -> tuple[jax.Array
 def crop_affine(
     center: jax.Array,
     scale: jax.Array,
-    rotation_degrees: jax.Array = 0.0,
-    flip: jax.Array = False,
+    rotation_degrees: jax.Array | float = 0.0,
+    flip: jax.Array | bool = False,
     *,
     size: int,
 ) -> jax.Array:
@@ -97,7 +98,7 @@ def crop_affine(
 
 
 def augmented_affine(
-    box: jax.Array, augmentation: Augmentation, *, size: int, subtract_one: bool = True
+    box: Array, augmentation: Augmentation, *, size: int, subtract_one: bool = True
 ) -> jax.Array:
     """`[2, 3]`, image pixels to the augmented crop of side `size` around `box` `[4]`."""
     center, scale = crop_region(box, subtract_one=subtract_one)
@@ -113,19 +114,19 @@ def invert_affine(affine: jax.Array) -> jax.Array:
     return jnp.column_stack([linear, -_apply(linear, affine[:, 2])])
 
 
-def transform_points(affine: jax.Array, points: jax.Array) -> jax.Array:
+def transform_points(affine: jax.Array, points: Array) -> jax.Array:
     """Maps points `[..., 2]`, `(x, y)`, through an affine map `[2, 3]`."""
     return _apply(affine[:, :2], points) + affine[:, 2]
 
 
-def _apply(linear: jax.Array, points: jax.Array) -> jax.Array:
+def _apply(linear: jax.Array, points: Array) -> jax.Array:
     # Written out because accelerators lower a float32 matmul to fewer bits than a pixel coordinate
     # needs.
     return linear[:, 0] * points[..., :1] + linear[:, 1] * points[..., 1:]
 
 
 def heatmap_to_image(
-    points: jax.Array, box: jax.Array, *, size: int, subtract_one: bool = True
+    points: Array, box: Array, *, size: int, subtract_one: bool = True
 ) -> jax.Array:
     """Where keypoints of an unaugmented crop's heatmap lie in the image (paper section 4.2).
 
@@ -142,9 +143,7 @@ def heatmap_to_image(
     return transform_points(invert_affine(affine), points)
 
 
-def warp(
-    image: jax.Array, affine: jax.Array, *, size: int, valid: jax.Array | None = None
-) -> jax.Array:
+def warp(image: Array, affine: jax.Array, *, size: int, valid: Array | None = None) -> jax.Array:
     """Samples a crop bilinearly, zeros outside the image (paper section 4.2).
 
     Args:
@@ -181,7 +180,7 @@ def warp(
 
 
 def swap_left_right(
-    values: jax.Array, flip: jax.Array, *, permutation: tuple[int, ...]
+    values: jax.Array, flip: jax.Array | bool, *, permutation: tuple[int, ...]
 ) -> jax.Array:
     """Exchanges left and right where a sample is flipped.
 

@@ -1,0 +1,1 @@
+"""Where frames and labels come from, and how they become what networks see."""

@@ -15,13 +15,13 @@ import itertools
 import os
 import pathlib
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from ttp_jax.data import bbc_pose, human36m, images, penn_action
-from ttp_jax.data.clips import SPLITS, Clip
+from ttp_jax.data.clips import SPLITS, Clip, Labels
 from ttp_jax.data.skeletons import BBC_POSE, HUMAN36M, PENN_ACTION, Skeleton
 
 CONFIGS = FRAMES, CLIPS = 'frames', 'clips'
@@ -29,14 +29,16 @@ CONFIGS = FRAMES, CLIPS = 'frames', 'clips'
 Example = dict[str, Any]
 
 
-class ClipsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class ClipsBuilder(  # type: ignore[call-arg]  # TFDS has no types
+    tfds.core.GeneratorBasedBuilder, skip_registration=True
+):
     """What the builders share: everything but the reader, the joints and the docstring.
 
     A builder's docstring says what its user has to put where; TFDS shows it where it is missing.
     """
 
     VERSION = tfds.core.Version('1.0.0')
-    BUILDER_CONFIGS = [
+    BUILDER_CONFIGS: ClassVar = [
         tfds.core.BuilderConfig(name=FRAMES, description='One record per frame.'),
         tfds.core.BuilderConfig(name=CLIPS, description="One record per clip: its frames' labels."),
     ]
@@ -131,32 +133,40 @@ def frame_examples(clips: Iterable[Clip]) -> Iterator[Example]:
     """One example per frame. Raises ValueError for a frame that does not decode, naming it."""
     start = 0
     for clip in clips:
-        for t in range(len(clip.frames)):
+        frames, labels = _stored(clip)
+        for t in range(len(frames)):
             yield {
-                'image': images.check(clip.frames.encoded(t), clip.frames.items[t]),
-                'joints': clip.labels.joints[t],
-                'visibility': clip.labels.visibility[t],
+                'image': images.check(frames.encoded(t), frames.items[t]),
+                'joints': labels.joints[t],
+                'visibility': labels.visibility[t],
                 'box': clip.boxes[t],
                 'clip': clip.id,
                 'clip_start': start,
-                'clip_length': len(clip.frames),
+                'clip_length': len(frames),
             }
-        start += len(clip.frames)
+        start += len(frames)
 
 
 def clip_examples(clips: Iterable[Clip]) -> Iterator[Example]:
     """One example per clip."""
     start = 0
     for clip in clips:
+        frames, labels = _stored(clip)
         yield {
             'clip': clip.id,
             'clip_start': start,
-            'joints': clip.labels.joints,
-            'visibility': clip.labels.visibility,
+            'joints': labels.joints,
+            'visibility': labels.visibility,
             'boxes': clip.boxes,
-            'size': np.array(clip.frames.size or (0, 0), np.int32),
+            'size': np.array(frames.size or (0, 0), np.int32),
         }
-        start += len(clip.frames)
+        start += len(frames)
+
+
+def _stored(clip: Clip) -> tuple[images.Frames, Labels]:
+    """A clip's frames, still encoded, and its labels; a reader's clips have both."""
+    assert isinstance(clip.frames, images.Frames) and clip.labels is not None, clip.id
+    return clip.frames, clip.labels
 
 
 class PennAction(ClipsBuilder):
@@ -170,6 +180,7 @@ class PennAction(ClipsBuilder):
     SKELETON = PENN_ACTION
 
     def read(self, root: pathlib.Path, split: str) -> list[Clip]:
+        """As `penn_action_clips`."""
         return penn_action.penn_action_clips(root, split=split)
 
 
@@ -185,6 +196,7 @@ class Human36m(ClipsBuilder):
     SKELETON = HUMAN36M
 
     def read(self, root: pathlib.Path, split: str) -> list[Clip]:
+        """As `human36m_clips`."""
         return human36m.human36m_clips(root, split=split)
 
 
@@ -199,6 +211,7 @@ class BbcPose(ClipsBuilder):
     SKELETON = BBC_POSE
 
     def read(self, root: pathlib.Path, split: str) -> list[Clip]:
+        """As `bbc_pose_clips`."""
         return bbc_pose.bbc_pose_clips(root, split=split)
 
 

@@ -31,7 +31,7 @@ class Clip:
     """One person's video. `frames` is an array or any sequence that decodes on access."""
 
     id: str  # '0001', 'test-00003'; names the clip in errors, reports and file names
-    frames: Sequence[np.ndarray]  # [frames] of [height, width, 3] uint8 RGB
+    frames: Sequence[np.ndarray] | np.ndarray  # [frames] of [height, width, 3] uint8 RGB
     boxes: np.ndarray  # [frames, 4] float32, x1, y1, x2, y2 image pixels
     labels: Labels | None = None  # None: nobody has labelled it
 
@@ -201,8 +201,8 @@ def label_bank(clips: Sequence[Clip]) -> FrameBank:
     lengths = np.array([len(clip.frames) for clip in clips])
     starts = np.cumsum(lengths) - lengths
     return FrameBank(
-        frames=None,
-        sizes=None,
+        frames=np.empty((0, 0, 0, 3), np.uint8),
+        sizes=np.empty((0, 2), np.int32),
         boxes=np.concatenate([clip.boxes for clip in clips], dtype=np.float32),
         joints=np.concatenate([each.joints for each in labels], dtype=np.float32),
         visibility=np.concatenate([each.visibility for each in labels], dtype=np.float32),

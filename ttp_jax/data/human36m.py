@@ -92,7 +92,7 @@ def box(label: Frame) -> np.ndarray:
 
 def _people(sequences: dict[Key, list[Frame]], split: str) -> dict[str, list[list[Frame]]]:
     """The sequences of each clip by the clip's name."""
-    people = {}
+    people: dict[str, list[list[Frame]]] = {}
     for (subject, action, subaction, camera), labels in sequences.items():
         name = f'S{subject}'
         if split == 'train':

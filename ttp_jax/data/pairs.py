@@ -1,8 +1,8 @@
 """Pairs of frames, and how a pair becomes what the networks see.
 
-Contract: a pair is a target frame, with box and joints in image pixels (x, y), and a source frame of
-the same clip. Both get the same affine warp, computed from the target's box (paper section 4.2), so
-that only the pose differs between them. Frames travel as uint8 and are cropped, rotated, scaled,
+Contract: a pair is a target frame, with box and joints in image pixels (x, y), and a source frame
+of the same clip. Both get the same affine warp, computed from the target's box (paper section 4.2),
+so that only the pose differs between them. Frames travel as uint8 and are cropped, rotated, scaled,
 flipped and normalised on the device, once per sample. One pair has no leading axis; vmap lifts.
 """
 
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from chex import Array
 
 from ttp_jax import geometry, heatmaps
 from ttp_jax.data.clips import FrameBank
@@ -25,12 +26,12 @@ class Pairs(NamedTuple):
     `[B, 4]`; joints `[B, J, 2]`; visibility `[B, J]`.
     """
 
-    target: jax.Array
-    source: jax.Array
-    size: jax.Array
-    box: jax.Array
-    joints: jax.Array
-    visibility: jax.Array
+    target: Array
+    source: Array
+    size: Array
+    box: Array
+    joints: Array
+    visibility: Array
 
 
 class CropSpec(NamedTuple):
@@ -53,7 +54,7 @@ class CropSpec(NamedTuple):
 
 
 @jax.jit
-def take(bank: FrameBank, target: jax.Array, source: jax.Array) -> Pairs:
+def take(bank: FrameBank, target: Array, source: Array) -> Pairs:
     """The pairs whose frames have these indices `[B]` in the bank. The bank stays on the device."""
     return Pairs(
         bank.frames[target],
@@ -88,18 +89,18 @@ def _order(seed: int, epoch: int, total: int) -> np.ndarray:
 
 def batches(bank: FrameBank, *, first: int, steps: int, batch: int, seed: int) -> Iterator[Pairs]:
     """The batches of the steps from `first` to before `steps`, from frames kept on the device."""
-    resident = jax.device_put(bank._replace(clip_start=(), clip_length=()))
+    resident = jax.device_put(bank._replace(clip_start=np.empty(0), clip_length=np.empty(0)))
     for step in range(first, steps):
         yield take(resident, *draw_indices(bank, step=step, batch=batch, seed=seed))
 
 
-def crop(frame: jax.Array, affine: jax.Array, *, spec: CropSpec, valid: jax.Array) -> jax.Array:
+def crop(frame: Array, affine: jax.Array, *, spec: CropSpec, valid: Array) -> jax.Array:
     """A frame `[H, W, 3]` uint8, warped to the crop `[size, size, 3]` and normalised."""
     image = geometry.warp(frame, affine, size=spec.size, valid=valid)
     return geometry.normalise(image[..., ::-1] if spec.bgr else image)
 
 
-def crop_frame(frame: jax.Array, box: jax.Array, *, spec: CropSpec, valid: jax.Array) -> jax.Array:
+def crop_frame(frame: Array, box: Array, *, spec: CropSpec, valid: Array) -> jax.Array:
     """A frame as prediction sees it: its box cropped, nothing augmented; `[size, size, 3]`."""
     affine = geometry.augmented_affine(
         box, geometry.Augmentation(), size=spec.size, subtract_one=spec.subtract_one
@@ -131,7 +132,7 @@ def targets(
     joints: jax.Array,
     visibility: jax.Array,
     affine: jax.Array,
-    flip: jax.Array,
+    flip: jax.Array | bool,
     *,
     spec: CropSpec,
     mirror: tuple[int, ...],

@@ -34,12 +34,13 @@ def prepare(name: str, *, manual_dir: str | os.PathLike, data_dir: str | os.Path
 
 
 def _counts(builder: builders.ClipsBuilder) -> str:
-    """'clips: train 1,258, test 1,068'"""
+    """Such as 'clips: train 1,258, test 1,068'."""
     splits = (f'{name} {split.num_examples:,}' for name, split in builder.info.splits.items())
     return f'{builder.builder_config.name}: {", ".join(splits)}'
 
 
 def main(argv: list[str] | None = None) -> None:
+    """The command line: prepares a data set, or says in one line why not."""
     parser = argparse.ArgumentParser(
         prog='python -m ttp_jax.data.prepare',
         description=__doc__,

@@ -5,9 +5,10 @@ pixels in the same order, without a look at the folder that it was prepared from
 `labels` are the records below it: random access, picklable, ready for Grain.
 """
 
+import dataclasses
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import tensorflow_datasets as tfds
 
@@ -15,7 +16,8 @@ from ttp_jax.data import builders, images
 from ttp_jax.data.clips import Clip, Labels, check_request
 
 
-class Record(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
+class Record:
     """One record of `frames`, as an item of `images.Frames`."""
 
     source: Sequence[dict[str, Any]]
@@ -23,6 +25,7 @@ class Record(NamedTuple):
     name: str  # of the source
 
     def read_bytes(self) -> bytes:
+        """The image as it was encoded."""
         return self.source[self.index]['image']
 
     def __str__(self) -> str:

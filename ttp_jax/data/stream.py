@@ -42,8 +42,10 @@ class PairReader:
         )
 
     def __call__(self, step: int) -> pairs.Pairs:
-        """The batch of training step `step`, leaves `[B, ...]`. Raises ValueError for a frame that
-        does not decode or is larger than all first frames, naming it.
+        """The batch of training step `step`, leaves `[B, ...]`.
+
+        Raises ValueError for a frame that does not decode or is larger than all first frames,
+        naming it.
         """
         labels = self.labels
         target, source = pairs.draw_indices(

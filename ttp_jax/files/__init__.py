@@ -1,0 +1,1 @@
+"""What is kept in files: checkpoints, PyTorch's weights, predictions."""

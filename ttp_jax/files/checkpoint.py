@@ -5,6 +5,7 @@ without any device axis. Loading never guesses: every array is checked by name a
 model that asks for it, before anything is read.
 """
 
+import dataclasses
 import json
 import pathlib
 from typing import Any
@@ -49,6 +50,7 @@ class Checkpoints:
         return flax.serialization.from_state_dict(like, tree)
 
     def close(self) -> None:
+        """Waits, and lets go of the folder."""
         self._manager.close()
 
 
@@ -60,7 +62,7 @@ def load_model(path: str, like: TrainState, *, loss_means: bool = True) -> Train
     """
     parts = ('params', 'batch_stats') + ('loss_means',) * loss_means
     wanted = {k: v for k, v in flax.serialization.to_state_dict(like).items() if k in parts}
-    return like.replace(**read(pathlib.Path(path), wanted))
+    return dataclasses.replace(like, **read(pathlib.Path(path), wanted))
 
 
 def config_beside(path: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ torchvision's VGG-16 still is), and safetensors. Written: the zip archive, as
 """
 
 import collections
+import io
 import os
 import pathlib
 import pickle
@@ -107,8 +108,7 @@ def _read_zip(path: pathlib.Path) -> Tensors:
             raise _Foreign('a zip archive without data.pkl')
         if f'{root}byteorder' in names and archive.read(f'{root}byteorder') != b'little':
             raise _Foreign('numbers in big-endian order')
-        with archive.open(f'{root}data.pkl') as file:
-            tree = _Unpickler(file).load()
+        tree = _Unpickler(io.BytesIO(archive.read(f'{root}data.pkl'))).load()
         return {
             name: _array(tensor, archive.read(f'{root}data/{tensor.storage.key}'))
             for name, tensor in _state_dict(tree).items()

@@ -7,8 +7,8 @@ Contract. `x [N, H, W, in]`, `kernel [k, k, in, out]`, `padding` zeros on all si
 Horizontal taps are gathered as channels, vertical ones are summed after the product: `k (in + out)`
 numbers move per pixel, where gathering k x k patches moves `k k in`.
 
-Rows and taps fall into `stride` phases: output row i under tap a = phase + stride t reads padded row
-phase + stride (i + t), so that each phase is a stride-1 problem in its own rows and no zero is
+Rows and taps fall into `stride` phases: output row i under tap a = phase + stride t reads padded
+row phase + stride (i + t), so that each phase is a stride-1 problem in its own rows and no zero is
 multiplied. The convolution and its transpose are each other's gradients and share their few pieces;
 automatic differentiation of the gathering would make sums of padded copies instead.
 """
@@ -25,12 +25,12 @@ from jax import lax
 def correlate(x, kernel, stride, padding):
     """`[N, H, W, in]` to `[N, H', W', out]`, `H' = (H + 2 padding - k) // stride + 1`."""
     size = _output_size(x, kernel, stride, padding)
-    sums = []
+    sums: list[jax.Array] = []
     for phase, rows in enumerate(_gather_columns(x, kernel.shape[0], stride, padding, size)):
         products = _multiply(rows, _phase_matrix(kernel, phase, stride), 0)
         taps = jnp.split(products, products.shape[-1] // kernel.shape[-1], axis=-1)
         sums += [tap[:, t : t + size[0]] for t, tap in enumerate(taps)]
-    return sum(sums).astype(x.dtype)
+    return functools.reduce(jnp.add, sums).astype(x.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -54,13 +54,13 @@ def correlate_transpose(y, kernel, stride, padding, size):
 @functools.partial(jax.jit, static_argnums=(2, 3, 4))
 def _kernel_gradient(x, y, k, stride, padding):
     """`sum(correlate(x, kernel) * y)` differentiated by the kernel: `[k, k, in, out]`."""
-    by_row = [None] * k
+    by_row: dict[int, jax.Array] = {}
     phases = zip(_gather_columns(x, k, stride, padding, y.shape[1:3]), _gather_rows(y, k, stride))
     for phase, (rows, taps) in enumerate(phases):
         products = lax.dot_general(_as_matrix(rows), _as_matrix(taps), (((0,), (0,)), ((), ())))
         products = products.reshape(k, x.shape[-1], -1, y.shape[-1])
-        by_row[phase::stride] = products.transpose(2, 0, 1, 3)
-    return jnp.stack(by_row)
+        by_row |= dict(zip(range(phase, k, stride), products.transpose(2, 0, 1, 3)))
+    return jnp.stack([by_row[row] for row in range(k)])
 
 
 def _correlate_forward(x, kernel, stride, padding):
@@ -139,7 +139,10 @@ def _multiply(x, matrix, axis):
 
 
 def _as_matrix(x):
-    """`[..., channels]` to `[pixels, channels]`: XLA copies an operand that it sums over several axes."""
+    """`[..., channels]` to `[pixels, channels]`.
+
+    XLA would copy an operand that a product sums over several axes at once.
+    """
     return x.reshape(-1, x.shape[-1])
 
 

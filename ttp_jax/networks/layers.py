@@ -8,13 +8,14 @@ and their weights is the caller's.
 `lowering` says how a convolution is computed, never what it computes:
 
 'library'  XLA's convolution, for shared weights on an accelerator. vmap over kernels makes it one
-           grouped convolution; on a CPU that is ten to twenty times slower, and so are the gradients
-           of any library convolution in the body of a loop (`lax.scan`), shared weights or not.
+           grouped convolution; on a CPU that is ten to twenty times slower, and so are the
+           gradients of any library convolution in the body of a loop (`lax.scan`), shared weights
+           or not.
 'matmul'   `correlation`: vmap makes its products batched matmuls, which keep their speed there and
            in loops. It holds about three times the library's memory between forward and backward
            pass.
-'winograd' as 'matmul', but 3 x 3 kernels take Winograd's tiles where these pay (`_tile`), with up to
-           four times fewer products. Equal to about 5e-6 of the largest value, in float32.
+'winograd' as 'matmul', but 3 x 3 kernels take Winograd's tiles where these pay (`_tile`), with up
+           to four times fewer products. Equal to about 5e-6 of the largest value, in float32.
 'blocked'  as 'winograd', and a layer that would move more than a core's caches hold takes a few
            images at a time (`_images_at_once`): for a core by itself, as loops share badly.
 
@@ -23,6 +24,7 @@ and their weights is the caller's.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -39,8 +41,8 @@ from ttp_jax.networks import correlation, winograd
 Padding = tuple[tuple[int, int], tuple[int, int]]
 LOWERINGS = ('library', 'matmul', 'winograd', 'blocked')
 DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
-# PyTorch's default, U(-1, 1) / sqrt(fan in), which the release's image networks start from. Batch norm
-# follows, so that the scale of a kernel sets only how fast Adam turns it: small is fast.
+# PyTorch's default, U(-1, 1) / sqrt(fan in), which the release's image networks start from. Batch
+# norm follows, so that the scale of a kernel sets only how fast Adam turns it: small is fast.
 default_init = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
 
 
@@ -72,15 +74,16 @@ def convolve(
         )
     tileable = lowering != 'matmul' and kernel.shape[0] == 3 and stride == 1
     tile = _tile(x, kernel.shape[3]) if tileable else 0
-    return _compute(_Tiled(tile) if tile else _Direct(stride, padding), x, kernel, lowering)
+    convolution: Callable = _Tiled(tile) if tile else _Direct(stride, padding)
+    return _compute(convolution, x, kernel, lowering)
 
 
 def convolve_transpose(x: jax.Array, kernel: jax.Array, *, lowering: str = 'library') -> jax.Array:
     """PyTorch's `ConvTranspose2d(kernel 4, stride 2, padding 1)`: `[N, 2H, 2W, out]`.
 
     `x [N, H, W, in]`; `kernel [4, 4, in, out]` is PyTorch's weight `[in, out, 4, 4]` transposed by
-    (2, 3, 0, 1) and not flipped: input row y adds `kernel[a]` of itself to output row `2 y + a - 1`.
-    Raises ValueError for an unknown lowering.
+    (2, 3, 0, 1) and not flipped: input row y, multiplied by `kernel[a]`, is added to output row
+    `2 y + a - 1`. Raises ValueError for an unknown lowering.
     """
     _check_lowering(lowering)
     if lowering == 'library':
@@ -109,8 +112,9 @@ def convolve_upsampled(x: jax.Array, kernel: jax.Array, *, lowering: str = 'libr
         raise ValueError(f'kernel is {kernel.shape[0]} x {kernel.shape[1]}, expected 3 x 3')
     if lowering == 'library':
         return convolve(x.repeat(2, axis=1).repeat(2, axis=2), kernel)
-    # Row y of the output reads rows y - 1, y, y + 1 of the repeated image. Of an odd row these are
-    # rows i, i, i + 1 of x, of an even one i - 1, i, i; `convolve_transpose` says which tap is whose.
+    # Row y of the output reads rows y - 1, y, y + 1 of the repeated image. For an odd row these are
+    # rows i, i, i + 1 of x, for an even one i - 1, i, i; `convolve_transpose` says which tap is
+    # whose.
     taps = jnp.array([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], kernel.dtype)
     return convolve_transpose(
         x, jnp.einsum('ua,vb,abio->uvio', taps, taps, kernel), lowering=lowering
@@ -124,9 +128,11 @@ BLOCK_BYTES = 3e6
 
 
 def _tile(x: jax.Array, features: int) -> int:
-    """Winograd's tile for a 3 x 3 convolution of `x` to `features`, or 0 where none pays: enough
-    channels pay for transforming pixels, and enough pixels for transforming the kernel. Only of
-    float32, as differences of tiles lose digits."""
+    """Winograd's tile for a 3 x 3 convolution of `x` to `features` channels, or 0 where none pays.
+
+    Enough channels pay for transforming pixels, and enough pixels for transforming the kernel. Only
+    for float32, since differences of tiles lose digits.
+    """
     channels, pixels = x.shape[-1], math.prod(x.shape[:3])
     if x.dtype != jnp.float32 or channels * features < 32 * 32:
         return 0
@@ -143,17 +149,21 @@ def _images_at_once(x: jax.Array, kernel: jax.Array) -> int:
     )
 
 
-class _Direct(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class _Direct:
     """A convolution as a value, so that layers of one shape are traced once."""
 
     stride: int
     padding: int
 
     def __call__(self, x, kernel):
-        return correlation.correlate(x, kernel, *self)
+        return correlation.correlate(x, kernel, self.stride, self.padding)
 
 
-class _Tiled(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class _Tiled:
+    """Likewise, by Winograd's tiles."""
+
     tile: int
 
     def __call__(self, x, kernel):
@@ -206,8 +216,8 @@ def _correlate_transpose(x, kernel):
 
 
 # A transposed convolution is a 3 x 3 convolution to the 2 x 2 pixels that each pixel becomes. Along
-# an axis the first of the two is read from pixels i - 1 and i by taps 3 and 1, the second from i and
-# i + 1 by taps 2 and 0: `[neighbour, which of the two, tap]`.
+# an axis the first of the two is read from pixels i - 1 and i by taps 3 and 1, the second from i
+# and i + 1 by taps 2 and 0: `[neighbour, which of the two, tap]`.
 PARITIES = np.zeros((3, 2, 4), np.float32)
 PARITIES[[0, 1, 1, 2], [0, 0, 1, 1], [3, 1, 2, 0]] = 1
 
@@ -264,13 +274,9 @@ class SeparableMaps(NamedTuple):
     rows: jax.Array
     columns: jax.Array
 
-    def dense(self) -> jax.Array:
-        """The maps themselves, `[N, H, W, C]`."""
-        return jnp.einsum('nhc,nwc->nhwc', *self)
-
 
 def convolve_separable(maps: SeparableMaps, kernel: jax.Array) -> jax.Array:
-    """`convolve(maps.dense(), kernel)` without making the maps: `[N, H, W, out]`, stride 1.
+    """`convolve` of the maps at stride 1, without multiplying them out: `[N, H, W, out]`.
 
     Columns meet the kernel first, which is little work; then each image is one product of its rows,
     `[H, in k]` by `[in k, out W]`. That is `k` times fewer multiplications, and no wide map is ever
@@ -297,9 +303,8 @@ def _neighbours(profile: jax.Array, k: int) -> jax.Array:
 class Conv(nn.Module):
     """A convolution of odd size. Parameters 'kernel' `[k, k, in, features]` and maybe 'bias'.
 
-    `upsample`: of the image with every pixel repeated 2 x 2 (kernel 3, stride 1). `dtype` is what it
-    computes and returns in (None: the input's); parameters stay float32. Raises ValueError for an
-    even size.
+    `upsample`: first repeat every pixel 2 x 2 (kernel 3, stride 1). `dtype` is what it computes and
+    returns in (None: the input's); parameters stay float32. Raises ValueError for an even size.
     """
 
     features: int

@@ -1,4 +1,4 @@
-"""The whole model: heatmaps from an image, and an image from another frame's looks (paper section 3).
+"""The whole model: an image's heatmaps, and the image rebuilt from another frame (paper section 3).
 
 Contract: images are normalised `[N, H, W, 3]`; heatmaps are `[N, h, w, channels]` with
 h = H / stride; keypoints are (x, y) in heatmap cells, centres at integers. The supervised heatmaps
@@ -13,6 +13,7 @@ Variants (paper section 4.2):
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -160,9 +161,9 @@ class PoseModel(nn.Module):
     """Every network of the method; which ones exist follows from `variant`.
 
     `train` chooses batch statistics and dropout, `lowering` how convolutions are computed
-    (layers.py), `axis_name` the devices that share batch statistics. Neither changes the parameters:
-    `model.clone(train=False, lowering=...)` applies the same tree. Raises ValueError for an unknown
-    variant or depth.
+    (layers.py), `axis_name` the devices that share batch statistics. None of them changes the
+    parameters: `model.clone(train=False, lowering=...)` applies the same tree. Raises ValueError
+    for an unknown variant or depth.
     """
 
     joints: int = 13
@@ -183,7 +184,8 @@ class PoseModel(nn.Module):
     axis_name: str | None = None
     dtype: Any = None
 
-    def setup(self):
+    def setup(self) -> None:
+        """Makes the networks of the variant."""
         if self.variant not in VARIANTS:
             raise ValueError(f'no variant {self.variant!r}; known: {", ".join(VARIANTS)}')
         how = dict(
@@ -231,7 +233,10 @@ class PoseModel(nn.Module):
         return self.variant in ('transformer', 'shared_keypoint')
 
     def cells(self, size: int) -> int:
-        """Side of the heatmaps of a crop of side `size`. Raises ValueError where it does not fit."""
+        """Side of the heatmaps of a crop of `size` pixels.
+
+        Raises ValueError for a size that the encoder cannot shrink evenly.
+        """
         shrink = 32 if self.stem_pool else 16
         if size % max(shrink, 8):
             raise ValueError(
@@ -278,9 +283,11 @@ class PoseModel(nn.Module):
     def __call__(
         self, target: jax.Array, source: jax.Array
     ) -> tuple[Heatmaps, Reconstruction | None]:
-        """Both tasks on one batch: heatmaps of the target, and the target rebuilt from the source."""
+        """Both tasks on one batch: the target's heatmaps, and it rebuilt from the source."""
         seen = self.heatmaps(target)
-        return seen, self.reconstruct(seen.self_supervised, source) if self.reconstructs else None
+        if seen.self_supervised is None:
+            return seen, None
+        return seen, self.reconstruct(seen.self_supervised, source)
 
 
 def keypoint_bottleneck(self_supervised: jax.Array) -> jax.Array:
@@ -289,14 +296,8 @@ def keypoint_bottleneck(self_supervised: jax.Array) -> jax.Array:
     return jax.vmap(per_keypoint)(self_supervised.astype(jnp.float32))
 
 
-def gaussian_maps(keypoints: jax.Array, *, size: tuple[int, int], sigma: float) -> jax.Array:
-    """Keypoints `[N, K, 2]` to Gaussian maps `[N, h, w, K]` with peak 1."""
-    one = functools.partial(heatmaps.gaussian_map, size=size, sigma=sigma)
-    return jnp.moveaxis(jax.vmap(jax.vmap(one))(keypoints), 1, -1)
-
-
 def pose_maps(
-    keypoints: jax.Array, *, size: tuple[int, int], image_size: tuple[int, int], sigma: float
+    keypoints: jax.Array, *, size: Sequence[int], image_size: Sequence[int], sigma: float
 ) -> layers.SeparableMaps:
     """The Gaussian maps `[N, H, W, K]`, bilinearly upsampled to the image, as their two factors.
 

@@ -103,7 +103,10 @@ VGG16_CHANNELS = {
 def vgg16_features(
     weights: Weights, images: jax.Array, lowering: str = 'library'
 ) -> list[jax.Array]:
-    """relu1_2, relu2_2, relu3_2, relu4_2, relu5_2: torchvision's `features` cut at 4, 9, 14, 21, 28."""
+    """relu1_2, relu2_2, relu3_2, relu4_2 and relu5_2.
+
+    In torchvision's numbering these are the outputs of `features` cut at 4, 9, 14, 21 and 28.
+    """
     maps, x = [], images
     for group in VGG16_SLICES:
         for i in group:
@@ -114,7 +117,9 @@ def vgg16_features(
 
 
 def vgg16_shapes() -> dict[str, tuple[int, ...]]:
-    shapes, channels = {}, 3
+    """Shapes of the arrays in a file of VGG-16's weights, by name."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    channels = 3
     for i, features in VGG16_CHANNELS.items():
         shapes[f'features.{i}.weight'] = (3, 3, channels, features)
         shapes[f'features.{i}.bias'] = (features,)
@@ -179,7 +184,8 @@ def _ceil_pad(x: jax.Array) -> layers.Padding:
 
 
 def squeezenet_shapes() -> dict[str, tuple[int, ...]]:
-    shapes = {'conv1.weight': (7, 7, 3, 96), 'conv1.bias': (96,)}
+    """Shapes of the arrays in a file of SqueezeNet's weights, by name."""
+    shapes: dict[str, tuple[int, ...]] = {'conv1.weight': (7, 7, 3, 96), 'conv1.bias': (96,)}
     channels = 96
     for i, (squeeze, expand) in FIRES.items():
         for name, k, fan_in, features in (

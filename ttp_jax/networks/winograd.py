@@ -6,10 +6,11 @@ n x n pixels of the input, n = tile + 2. Of transformed tiles and kernels the co
 product for each of n x n positions: 36 in place of 144 where `tile` is 4.
 
 Along one axis a tile is `output @ ((kernel @ g) * (input @ d))` of a kernel's taps g and n pixels d
-(Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks"): taps and pixels are taken for
-polynomials, which are known by their values at n - 1 points and at infinity. Points whose magnitudes
-lie close around one keep digits: with these a float32 result is right to about 1e-6 (tile 2) and
-5e-6 (tile 4) of the largest, where 0, 1, -1, 2, -2 lose several times as much.
+(Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks"): taps and pixels are taken as
+coefficients of polynomials, which are known by their values at n - 1 points and at infinity. Points
+whose magnitudes lie close to one keep the most digits: with these a float32 result is right to
+about 1e-6 (tile 2) and 5e-6 (tile 4) of the largest, where 0, 1, -1, 2, -2 lose several times as
+much.
 """
 
 import functools

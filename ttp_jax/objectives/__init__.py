@@ -1,1 +1,1 @@
-"""What networks learn from: labelled heatmaps, and the tasks that need no label (paper section 3)."""
+"""What networks learn from: labelled heatmaps, and tasks that need no label (paper section 3)."""

@@ -1,7 +1,8 @@
-"""Be certain: the entropy of the predicted heatmaps, the objective of TENT (Wang et al., ICLR 2021).
+"""Entropy of the predicted heatmaps, to be lowered: TENT's objective (Wang et al., ICLR 2021).
 
-As theirs, it moves norms alone. Unlike theirs, norms keep the training's statistics: a person's
-frames of one step are copies of few images, whose own statistics say little.
+As in TENT, only the scales and biases of norms are trained. Unlike there, norms keep the statistics
+of the training data: the frames of one step are augmented copies of a few images, whose own
+statistics say little.
 """
 
 import jax

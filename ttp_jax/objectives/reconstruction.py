@@ -16,7 +16,8 @@ def reconstruction_terms(
 ) -> jax.Array:
     """Mean squared errors `[1 + terms]`: on the pixels, then on each perceptual feature map.
 
-    Images `[N, H, W, 3]`, normalised. Features are computed in the image's dtype, errors in float32.
+    Images `[N, H, W, 3]`, normalised. Features are computed in the image's dtype, errors in
+    float32.
     """
     seen = [image, *perceptual.maps(image)]
     wanted = [target, *lax.stop_gradient(perceptual.maps(target.astype(image.dtype)))]
@@ -53,10 +54,9 @@ def loss(
 ) -> Outcome:
     """The balanced reconstruction error of the target's crops `[B, S, S, 3]`."""
     del rng
-    if context.seen is None:
+    maps = None if context.seen is None else context.seen.self_supervised
+    if maps is None:
         maps = model.self_supervised_heatmaps(target)
-    else:
-        maps = context.seen.self_supervised
     rebuilt = model.reconstruct(maps, source)
     terms = reconstruction_terms(rebuilt.image, target, perceptual=context.perceptual)
     total, loss_means = balance(terms, loss_means, axis_name=context.axis_name)

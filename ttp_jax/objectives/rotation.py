@@ -1,4 +1,4 @@
-"""Which way up is the image: the task of Sun et al., which the paper compares with (section 4.2)."""
+"""Telling how an image was turned: the task of Sun et al., a row of the paper's table (4.2)."""
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,9 @@ def loss(
     """How badly the model tells by how many quarter turns each target was turned."""
     del source, context
     turned, turns = pairs.quarter_turns(rng, target)
-    error = cross_entropy(model.heatmaps(turned).rotation, turns)
+    logits = model.heatmaps(turned).rotation
+    assert logits is not None, 'the registry asks for a rotation head'
+    error = cross_entropy(logits, turns)
     return Outcome(error, loss_means, {'rotation': error})
 
 

@@ -1,8 +1,8 @@
 """PCK per joint group and per person, and what personalization changed (paper section 4.1).
 
 Predictions and joints are `[frames, joints, 2]`, `(x, y)` in image pixels of the data set's own
-labels; visibility is `[frames, joints]` in {0, 1}. Scores are percent. All of it is numpy in
-float64: metrics run once, on the host.
+labels; visibility is `[frames, joints]`, 0 for a joint that is not seen, else 1 or its weight below
+1. Scores are percent. All of it is numpy in float64: metrics run once, on the host.
 """
 
 import functools
@@ -33,7 +33,7 @@ def pck(
     Args:
       predictions: `[frames, joints, 2]`, image pixels.
       joints: `[frames, joints, 2]`, ground truth, image pixels.
-      visibility: `[frames, joints]` in {0, 1}. The release scores BBC Pose on every joint: its
+      visibility: `[frames, joints]`, 0 to 1. The release scores BBC Pose on every joint: its
         labels are all ones.
       skeleton: the data set's joints.
       threshold: overrides `skeleton.threshold`.
@@ -45,30 +45,55 @@ def pck(
       ValueError: shapes disagree with each other or with the skeleton, or a prediction is not
         finite.
     """
-    right, visible = _right_and_visible(predictions, joints, visibility, skeleton, threshold)
-    per_joint = _percent(right.sum(axis=0), visible.sum(axis=0))
+    found = right_joints(predictions, joints, skeleton=skeleton, threshold=threshold)
+    visibility = _checked('visibility', visibility, found.shape, skeleton)
+    right = found * visibility
+    per_joint = _percent(right.sum(axis=0), visibility.sum(axis=0))
     scores = {
         group: _mean_of_scored(per_joint[list(members)]) for group, members in skeleton.groups
     }
-    return scores | {'mPCK': float(_percent(right.sum(), visible.sum()))}
+    return scores | {'mPCK': float(_percent(right.sum(), visibility.sum()))}
 
 
-def _right_and_visible(
+def right_joints(
     predictions: np.ndarray,
     joints: np.ndarray,
-    visibility: np.ndarray,
+    *,
     skeleton: Skeleton,
-    threshold: float | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Which joints are right and visible, and which are visible: twice `[frames, joints]`."""
-    predictions, joints, visibility = _checked(predictions, joints, visibility, skeleton)
-    threshold = skeleton.threshold if threshold is None else threshold
-    limit = threshold * _reference_length(joints, skeleton)
-    error = np.linalg.norm(predictions - joints, axis=-1)
-    return (error <= limit[:, None]) * visibility, visibility
+    threshold: float | None = None,
+) -> np.ndarray:
+    """Which joints are right, whether they are visible or not: `[frames, joints]` bool.
+
+    The one place where this is decided, for scores and pictures alike. Arguments as for `pck`, in
+    image pixels: BBC Pose's limit is a fixed number of them.
+
+    Raises:
+      ValueError: as `pck` does.
+    """
+    shape = (len(joints), len(skeleton.joints), 2)
+    predictions = _checked('predictions', predictions, shape, skeleton)
+    joints = _checked('joints', joints, shape, skeleton)
+    bad = np.argwhere(~np.isfinite(predictions))
+    if bad.size:
+        joint = skeleton.joints[bad[0, 1]]
+        raise ValueError(f'prediction of {joint} in frame {bad[0, 0]} is not finite')
+    limit = skeleton.threshold if threshold is None else threshold
+    limits = limit * _reference_length(joints, skeleton)
+    return np.linalg.norm(predictions - joints, axis=-1) <= limits[:, None]
+
+
+def _checked(
+    name: str, values: np.ndarray, shape: tuple[int, ...], skeleton: Skeleton
+) -> np.ndarray:
+    """The values in float64, if they have this shape."""
+    if np.shape(values) != shape:
+        found = np.shape(values)
+        raise ValueError(f'{name} have shape {found}, expected {shape} for {skeleton.name}')
+    return np.asarray(values, np.float64)
 
 
 def _reference_length(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """What errors are measured in, `[frames]` image pixels: torsos, or the skeleton's unit."""
     if skeleton.torso is None:
         return np.full(len(joints), skeleton.unit)
     top, bottom = (joints[:, list(members)].mean(axis=1) for members in skeleton.torso)
@@ -83,24 +108,6 @@ def _percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 def _mean_of_scored(scores: np.ndarray) -> float:
     scored = scores[np.isfinite(scores)]
     return float(scored.mean()) if scored.size else float('nan')
-
-
-def _checked(predictions, joints, visibility, skeleton: Skeleton) -> list[np.ndarray]:
-    """The arrays in float64, with the shapes and values that `pck` relies on."""
-    frames, count = len(joints), len(skeleton.joints)
-    arrays = [np.asarray(values, np.float64) for values in (predictions, joints, visibility)]
-    names = ('predictions', 'joints', 'visibility')
-    shapes = ((frames, count, 2), (frames, count, 2), (frames, count))
-    for name, values, shape in zip(names, arrays, shapes, strict=True):
-        if values.shape != shape:
-            raise ValueError(
-                f'{name} have shape {values.shape}, expected {shape} for {skeleton.name}'
-            )
-    bad = np.argwhere(~np.isfinite(arrays[0]))
-    if bad.size:
-        joint = skeleton.joints[bad[0, 1]]
-        raise ValueError(f'prediction of {joint} in frame {bad[0, 0]} is not finite')
-    return arrays
 
 
 def people_pck(

@@ -1,21 +1,21 @@
-"""What a run found, for people and programs: the table, `report.json`, `report.md`, the pictures.
+"""What a run found, for people and programs: the table, `report.json` and `report.md`.
 
 Contract: a phase is when predictions were made: `before` personalization, `online`, `offline`.
 Predictions are one `[frames, joints, 2]` array per clip, `(x, y)` in image pixels of the data set's
 labels. A report is a dict of plain Python values, ready for JSON; scores are percent, and None
 where nothing could be scored. Its keys:
   metric    'mPCK@0.2': the name of the score
-  frames    how many frames were scored
+  frames    how many frames the people have
   mpck      {phase: percent}, over the frames of all people together, as in the paper's tables
   joints    {phase: {group: percent}}, likewise
   people    [{'id': clip, phase: percent, ...}], in the order of the clips
   compared  {phase: {improved, hurt, unchanged: people, mean_gain, interval: points}} to `before`,
             every person counting once
-To these the caller may add `command`, `config`, `seed`, `git`, `seconds` ({phase: seconds}) and `made`
-({phase: how many frames these seconds were for}, where an earlier run had made the others).
-The pictures are made in `pictures` and can be called from here.
+To these the caller may add `command`, `config`, `seed`, `git`, `seconds` ({phase: seconds}) and
+`made` ({phase: how many frames these seconds were for}, where an earlier run had made the others).
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -25,32 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from ttp_jax.data.clips import Clip
+from ttp_jax.data.clips import Clip, Labels
 from ttp_jax.data.skeletons import Skeleton
 from ttp_jax.files import whole_file
 from ttp_jax.results import metrics
-from ttp_jax.results.pictures import (
-    Pair,
-    View,
-    contact_sheet,
-    gain_chart,
-    hero,
-    loss_curves,
-    person_picture,
-)
-
-__all__ = [
-    'Pair',
-    'View',
-    'contact_sheet',
-    'gain_chart',
-    'hero',
-    'loss_curves',
-    'person_picture',
-    'summarise',
-    'table',
-    'write_report',
-]
 
 # A picture's caption is that of the first name its file name starts with.
 _CAPTIONS = {
@@ -70,7 +48,9 @@ _CAPTIONS = {
         ' the joints against the truth, wrong ones in red.'
     ),
     'gain': 'What personalization changed for each person. Those it hurt are in orange.',
-    'before_after': 'The same frame before and after personalization, with the score of the whole clip.',
+    'before_after': (
+        'The same frame before and after personalization, with the score of the whole clip.'
+    ),
 }
 
 
@@ -83,7 +63,7 @@ def summarise(
     """Scores of every phase, for all people together and for each of them (paper section 4.1).
 
     Args:
-      clips: the people, with their labels.
+      clips: the people; those without labels have no score.
       predictions: phase to one `[frames, joints, 2]` array per clip, image pixels; `before` first,
         then any others.
       skeleton: the data set's joints.
@@ -95,40 +75,40 @@ def summarise(
       ValueError: `before` is not the first phase, or a prediction is missing, not finite or has
         the wrong shape: the message names the phase and the clip.
     """
-    _check(clips, predictions)
-    labels = [clip.labels.joints for clip in clips], [clip.labels.visibility for clip in clips]
-    scores = {
-        phase: metrics.pooled_pck(found, *labels, skeleton=skeleton)
-        for phase, found in predictions.items()
-    }
+    _check(clips, predictions, skeleton)
+    joints, visibility = zip(*(_labels(clip, skeleton) for clip in clips), strict=True)
+    score = functools.partial(
+        metrics.pooled_pck, joints=joints, visibility=visibility, skeleton=skeleton
+    )
+    pooled = {phase: score(found) for phase, found in predictions.items()}
     people = {
-        phase: metrics.people_pck(found, *labels, skeleton=skeleton)
+        phase: metrics.people_pck(found, joints, visibility, skeleton=skeleton)
         for phase, found in predictions.items()
     }
     unit = 'px' if skeleton.torso is None else ''
-    return _plain(
-        {
-            'metric': f'mPCK@{skeleton.threshold:g}{unit}',
-            'frames': sum(len(clip.frames) for clip in clips),
-            'mpck': {phase: score['mPCK'] for phase, score in scores.items()},
-            'joints': {
-                phase: {group: score[group] for group, _ in skeleton.groups}
-                for phase, score in scores.items()
-            },
-            'people': [
-                {'id': clip.id} | {phase: people[phase][index] for phase in people}
-                for index, clip in enumerate(clips)
-            ],
-            'compared': {
-                phase: _compare(people['before'], after)
-                for phase, after in people.items()
-                if phase != 'before'
-            },
-        }
-    )
+    report = {
+        'metric': f'mPCK@{skeleton.threshold:g}{unit}',
+        'frames': sum(len(clip.frames) for clip in clips),
+        'mpck': {phase: scores.pop('mPCK') for phase, scores in pooled.items()},
+        'joints': pooled,
+        'people': _per_person(clips, people),
+        'compared': _compare_phases(people),
+    }
+    return _plain(report)
 
 
-def _check(clips: Sequence[Clip], predictions: Mapping[str, Sequence[np.ndarray]]) -> None:
+def _labels(clip: Clip, skeleton: Skeleton) -> Labels:
+    """The clip's labels; of a clip without any, joints that nobody sees: they are not scored."""
+    if clip.labels is not None:
+        return clip.labels
+    frames, joints = len(clip.frames), len(skeleton.joints)
+    return Labels(np.zeros((frames, joints, 2)), np.zeros((frames, joints)))
+
+
+def _check(
+    clips: Sequence[Clip], predictions: Mapping[str, Sequence[np.ndarray]], skeleton: Skeleton
+) -> None:
+    """Raises ValueError as `summarise` says."""
     phases = list(predictions)
     if not clips:
         raise ValueError('no clips to report on, expected at least one')
@@ -140,16 +120,36 @@ def _check(clips: Sequence[Clip], predictions: Mapping[str, Sequence[np.ndarray]
                 f'{phase}: found predictions of {len(found)} people, expected {len(clips)}'
             )
         for clip, joints in zip(clips, found, strict=True):
-            if np.shape(joints) != clip.labels.joints.shape:
-                raise ValueError(
-                    f'{phase}: predictions of clip {clip.id} have shape {np.shape(joints)},'
-                    f' expected {clip.labels.joints.shape}'
-                )
-            if not np.isfinite(joints).all():
-                raise ValueError(f'{phase}: predictions of clip {clip.id} are not all finite')
+            _check_clip(f'{phase}: predictions of clip {clip.id}', clip, joints, skeleton)
+
+
+def _check_clip(name: str, clip: Clip, joints: np.ndarray, skeleton: Skeleton) -> None:
+    expected = (len(clip.frames), len(skeleton.joints), 2)
+    if np.shape(joints) != expected:
+        raise ValueError(f'{name} have shape {np.shape(joints)}, expected {expected}')
+    if not np.isfinite(joints).all():
+        raise ValueError(f'{name} are not all finite')
+
+
+def _per_person(clips: Sequence[Clip], people: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    scores = zip(*people.values(), strict=True)
+    return [
+        {'id': clip.id} | dict(zip(people, own, strict=True))
+        for clip, own in zip(clips, scores, strict=True)
+    ]
+
+
+def _compare_phases(people: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What each phase changed, to `before`."""
+    return {
+        phase: _compare(people['before'], after)
+        for phase, after in people.items()
+        if phase != 'before'
+    }
 
 
 def _compare(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
+    """What one phase changed; without a score to compare nobody has gained or lost."""
     if not np.isfinite(before).any():
         nobody = dict.fromkeys(('improved', 'hurt', 'unchanged'), 0)
         return nobody | {'mean_gain': None, 'interval': None}

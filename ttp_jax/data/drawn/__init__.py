@@ -1,0 +1,1 @@
+"""People drawn from a seed: motion, clothes, scenery, and painting them."""

@@ -21,9 +21,15 @@ Layer = tuple[Colour, np.ndarray]  # patches of one colour
 
 
 def rgb(hue: float, saturation: float, value: float) -> Colour:
-    return tuple(
-        int(round(255 * channel)) for channel in colorsys.hsv_to_rgb(hue % 1, saturation, value)
-    )
+    """A colour from hue (1 is once around the circle), saturation and value (each 0 to 1)."""
+    red, green, blue = colorsys.hsv_to_rgb(hue % 1, saturation, value)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def darker(colour: Colour, percent: int) -> Colour:
+    """The colour with so many percent of its brightness left."""
+    red, green, blue = (channel * percent // 100 for channel in colour)
+    return red, green, blue
 
 
 def any_colour(rng: np.random.Generator) -> Colour:
@@ -39,6 +45,7 @@ def any_colour(rng: np.random.Generator) -> Colour:
 
 
 def skin_tone(rng: np.random.Generator) -> Colour:
+    """A colour of skin, from light to dark."""
     tone = rng.random()
     return rgb(0.055 + rng.uniform(-0.015, 0.02), 0.32 + 0.3 * tone, 0.97 - 0.6 * tone)
 
@@ -116,6 +123,7 @@ class Canvas:
 
     @classmethod
     def over(cls, background: np.ndarray) -> 'Canvas':
+        """A canvas in full light, with a background to paint on."""
         return cls(background.copy(), np.full(background.shape[:2], 255, np.uint8))
 
     def flatten(self) -> np.ndarray:

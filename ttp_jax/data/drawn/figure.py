@@ -6,6 +6,7 @@ Joints come in image pixels (`motion.Motion`) and are scaled to the canvas (`dra
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from ttp_jax.data.drawn.drawing import (
     any_colour,
     any_pattern,
     apart,
+    darker,
     disc,
     ellipse,
     fill,
@@ -134,7 +136,7 @@ def _banded(rng: np.random.Generator, forearm: Cloth, colour: Colour) -> Cloth:
 def _shirt(rng: np.random.Generator, colours: _Colours) -> tuple[Cloth, Cloth]:
     """Front and back, each down to the hips: a print, a logo or a number, and trousers below."""
     printed = (colours.trim, any_pattern(rng, cells=6))
-    digits = rectangles([[0, 0], [0.65, 0]], [[0.35, 1], [1, 1]])
+    digits = rectangles([[0.0, 0.0], [0.65, 0.0]], [[0.35, 1.0], [1.0, 1.0]])
     logo = _sometimes(rng, 0.35, (colours.trim, within(UNIT_SQUARE, 0.18, 0.5, 0.3, 0.7)))
     number = _sometimes(rng, 0.35, (colours.trim, within(digits, 0.15, 0.55, 0.25, 0.75)))
     collar = (colours.skin, np.array([[[0.38, -0.2], [0.62, -0.2], [0.5, 0.16]]]))
@@ -216,7 +218,7 @@ def paint_person(background: np.ndarray, motion: Motion, frame: int, look: Look)
     return cv2.resize(canvas.flatten(), (size, size), interpolation=cv2.INTER_AREA)
 
 
-def _on_canvas(pixels: np.ndarray) -> np.ndarray:
+def _on_canvas(pixels: Any) -> Any:
     """Image pixels to canvas pixels; centres of pixels are at integers in both."""
     return SUPERSAMPLE * (pixels + 0.5) - 0.5
 
@@ -238,7 +240,7 @@ def _parts(figure: Figure) -> list[tuple[float, Callable[[Figure], None]]]:
     def depth(*joints):
         return figure.depth[list(joints)].mean()
 
-    parts = [
+    parts: list[tuple[float, Callable[[Figure], None]]] = [
         (depth(*SHOULDERS, *HIPS), _paint_trunk),
         (depth(*SHOULDERS, HEAD) + 0.03 * np.sign(figure.facing), _paint_head),
     ]
@@ -393,7 +395,7 @@ def _paint_face(figure: Figure, oval: Callable) -> None:
     canvas.fill(oval(middle, -0.2, 0.92 * shown, 0.8), skin)
     if facing < -0.3:
         return
-    dark, lips = tuple(channel // 5 for channel in skin), (skin[0] * 3 // 5, 40, 40)
+    dark, lips = darker(skin, 20), (skin[0] * 3 // 5, 40, 40)
     for eye in (-0.36, 0.36):
         canvas.fill(oval(middle + 0.35 * heading + eye * max(facing, 0.25), -0.02, 0.12, 0.1), dark)
     canvas.fill(oval(middle + 0.35 * heading, -0.58, 0.26 * max(facing, 0.4), 0.06), lips)
@@ -403,7 +405,7 @@ def _paint_face(figure: Figure, oval: Callable) -> None:
 
 def _paint_cap(figure: Figure, oval: Callable) -> None:
     heading, colour = figure.heading, figure.look.cap
-    visor = tuple(3 * channel // 4 for channel in colour)
+    visor = darker(colour, 75)
     figure.canvas.fill(oval(0, 0.62, 1.08, 0.52), colour)
     if figure.facing > -0.5:
         reach = 0.5 + 0.45 * abs(heading)

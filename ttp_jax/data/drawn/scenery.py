@@ -14,6 +14,7 @@ from ttp_jax.data.drawn.drawing import (
     Colour,
     any_colour,
     any_pattern,
+    darker,
     disc,
     fill,
     paint_limb,
@@ -43,20 +44,26 @@ def paint_background(
         depth = rng.uniform(-0.02, 0.25) * side
         _paint_object(rng, canvas, rng.uniform(0, side), horizon + depth)
     blur = int(rng.choice([3, 5, 9]))  # out of focus, more or less
-    return _recede(cv2.blur(canvas.flatten(), (blur, blur)), wall), [
-        tuple(int(c) for c in _recede(np.array(colour), wall)) for colour in (wall, floor)
-    ]
+    place = cv2.blur(canvas.flatten(), (blur, blur))
+    colours = [_as_colour(_recede(np.array(colour), wall)) for colour in (wall, floor)]
+    return _recede(place, wall), colours
+
+
+def _as_colour(channels: np.ndarray) -> Colour:
+    red, green, blue = channels.tolist()
+    return red, green, blue
 
 
 def _recede(colours: np.ndarray, wall: Colour) -> np.ndarray:
-    """Nearer to the wall's colour, as through haze: rebuilding a picture must be about the person."""
-    wall = np.array(wall)
-    return (wall + (colours.astype(np.int32) - wall) * 45 // 100).astype(np.uint8)
+    """Colours nearer to the wall's, as through haze, so that the person stands out."""
+    haze = np.array(wall)
+    return (haze + (colours.astype(np.int32) - haze) * 45 // 100).astype(np.uint8)
 
 
 def _muted(colour: Colour) -> Colour:
     """Nearer to grey, so that a person stands out."""
-    return tuple(int(0.45 * channel + 0.55 * 128) for channel in colour)
+    red, green, blue = (int(0.45 * channel + 0.55 * 128) for channel in colour)
+    return red, green, blue
 
 
 def _plain(rng: np.random.Generator, colour: Colour, side: int) -> np.ndarray:
@@ -141,8 +148,7 @@ def _paint_bush(rng: np.random.Generator, canvas: Canvas, place: np.ndarray, sid
         centre = place + rng.normal(0, 0.05, size=2) * side
         width, height = rng.uniform(0.02, 0.07, size=2) * side
         percent = int(rng.integers(60, 100))
-        leaves = tuple(channel * percent // 100 for channel in colour)
-        fill(canvas.colour, disc(centre, width, height), leaves)
+        fill(canvas.colour, disc(centre, width, height), darker(colour, percent))
 
 
 def any_light(rng: np.random.Generator, size: int) -> np.ndarray:

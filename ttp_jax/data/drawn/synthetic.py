@@ -56,17 +56,6 @@ def drawn_clips(
     ]
 
 
-def draw_clip(
-    person: int, *, seed: int, split: str, frames: int, size: int, motion: str | Path | None = None
-) -> Clip:
-    """Draws one person, exactly as `drawn_clips` with the same arguments; raises as it does."""
-    if person < 0:
-        raise ValueError(f'person is {person}, expected 0 or more')
-    _check(split=split, frames=frames, size=size)
-    labels = None if motion is None else read_labels(motion, split)
-    return _draw(person, seed=seed, split=split, frames=frames, size=size, labels=labels)
-
-
 def _check(*, split: str, frames: int, size: int) -> None:
     if split not in SPLITS:
         raise ValueError(f'split is {split!r}, expected one of {SPLITS}')
