@@ -8,18 +8,19 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ttp_jax.data import sets
-
-# How frames come into memory; no result depends on it, so a resumed run may do it in another way.
-READING = ('data.resident_gib', 'data.workers')
+from ttp_jax.run.keys import affects, flat
 
 
 def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
-    """Makes the folder; raises ValueError where a run of another config has begun in it."""
+    """Makes the folder; raises ValueError where a run of another config has begun in it.
+
+    Keys that change no result may differ.
+    """
     workdir.mkdir(parents=True, exist_ok=True)
     path, mine = workdir / 'config.json', json.loads(config.to_json())
     if path.is_file():
         theirs = json.loads(path.read_text())
-        for name in sorted({*flat(mine), *flat(theirs)}.difference(READING)):
+        for name in filter(affects, sorted({*flat(mine), *flat(theirs)})):
             if flat(mine).get(name) != flat(theirs).get(name):
                 raise ValueError(
                     f'{path}: config.{name} is {flat(theirs).get(name)!r} there and '
@@ -48,13 +49,3 @@ def check_same_model(path: str, theirs: Mapping[str, Any], mine: Mapping[str, An
             + ' '.join(f'--config.{n}={theirs[n]}' for n in other)
             + f' (found {", ".join(str(mine[n]) for n in other)})'
         )
-
-
-def flat(tree: dict, prefix: str = '') -> dict:
-    """A nested dict as one from dotted names to values."""
-    items = {}
-    for name, value in tree.items():
-        items |= (
-            flat(value, f'{prefix}{name}.') if isinstance(value, dict) else {prefix + name: value}
-        )
-    return items
