@@ -12,12 +12,12 @@ Everything else is as in configs/paper.py, as are the variants.
 
 from ml_collections import ConfigDict
 
-from configs import paper
+from ttp_jax.run import defaults
 
 
 def get_config(variant: str = 'penn_action') -> ConfigDict:
-    config = paper.paper(variant, file='configs/baseline.py')
+    config = defaults.paper(variant, file='configs/baseline.py')
     config.model.variant = 'baseline'
     config.perceptual.kind = 'none'  # nothing is reconstructed
     config.personalize.schedules = ()
-    return config.lock()
+    return config

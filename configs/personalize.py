@@ -15,8 +15,8 @@ or `--config.data.name=bbc_pose`.
 
 from ml_collections import ConfigDict
 
-from configs import paper
 from ttp_jax.personalize.schedules import SCHEDULES
+from ttp_jax.run import defaults
 
 
 def get_config(variant: str = 'online') -> ConfigDict:
@@ -24,8 +24,8 @@ def get_config(variant: str = 'online') -> ConfigDict:
         raise ValueError(
             f'configs/personalize.py: no variant {variant!r}; known: {", ".join(SCHEDULES)}'
         )
-    config = paper.paper('penn_action', file='configs/personalize.py')
+    config = defaults.paper('penn_action', file='configs/personalize.py')
     config.train.steps = 0
     config.data.train_people = 1  # not trained on, so one clip is enough to read
     config.personalize.schedules = (variant,)
-    return config.lock()
+    return config

@@ -37,7 +37,9 @@ def tiny_config(variant='drawn'):
             'sigma': 2.0,
         }
     config.crop.size = 32
-    config.data.update({'train_people': 3, 'test_people': 3, 'frames': 4, 'size': 48})
+    config.data.update({'train_people': 3, 'test_people': 3})
+    if config.data.name == 'drawn':
+        config.data.update({'frames': 4, 'size': 48})
     config.train.update({'steps': 2, 'batch': 4, 'log_every': 1})
     config.personalize.update({'batch': 2, 'people_per_chunk': 4})
     for schedule in ('online', 'offline'):
@@ -370,6 +372,7 @@ def personalize_config(converted):
     """configs/personalize.py for the tiny model on drawn people."""
     config = personalize.get_config('online')
     config.checkpoint, config.crop.size, config.pictures = str(converted), 32, 0
+    config.perceptual.weights = 'of five_terms.npz'
     config.data.update({'name': 'drawn', 'test_people': 2, 'frames': 4, 'size': 48})
     config.personalize.batch = 2
     model = json.loads((converted / 'config.json').read_text())['model']
@@ -395,7 +398,7 @@ def test_a_converted_checkpoint_is_personalized(converted, tmp_path, monkeypatch
 
 def test_loss_means_of_another_perceptual_network_start_anew(converted, tmp_path):
     config = personalize_config(converted)
-    config.perceptual.kind = 'random'
+    config.perceptual.update(kind='random', weights='')
     np.testing.assert_array_equal(build.Run(config, tmp_path).state.loss_means, np.zeros(4))
 
 
@@ -407,7 +410,7 @@ def test_loss_means_of_another_perceptual_network_start_anew(converted, tmp_path
             r'set --config.crop.bgr=True --config.model.depth=10 \(found False, 50\)$',
         ),
         (
-            lambda c: c.data.update(name='human36m', root='.'),
+            lambda c: c.data.update(name='human36m', root='.', frames=0, size=0),
             'has 13 joints, config.data.name=human36m has 16; set it to drawn or penn_action$',
         ),
     ],

@@ -1,9 +1,10 @@
 """The data sets by name: training clips, test clips and the joints they are labelled with."""
 
 import functools
-import pathlib
-from collections.abc import Sequence
-from typing import NamedTuple
+import inspect
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ttp_jax.data import bbc_pose, clips, human36m, penn_action, skeletons
 from ttp_jax.data import prepared as records
@@ -29,10 +30,9 @@ def drawn(
     training: bool,
     train_people: int,
     test_people: int,
-    frames: int,
-    size: int,
+    frames: int = 24,
+    size: int = 112,
     motion: str = '',
-    **_,
 ) -> DataSet:
     """People drawn from a seed; with `motion`, who move as those in a folder of labels did."""
 
@@ -57,17 +57,16 @@ def recorded(
     name: str,
     *,
     training: bool,
-    root: str,
     train_people: int,
     test_people: int,
+    root: str = '',
     prepared: str = '',
-    **_,
 ) -> DataSet:
     """A data set's own folder, `root`, or what `ttp_jax.data.prepare` made of it in `prepared`.
 
     At most so many clips of each split (0: all of them).
     """
-    _check_folder(name, prepared or root)
+    _check_folder(name, root, prepared)
     read, skeleton, subtract_one = RECORDED[name]
     if prepared:
         read = functools.partial(records.clips, name)
@@ -77,33 +76,65 @@ def recorded(
     return DataSet(train, test, skeleton, subtract_one)
 
 
-def _check_folder(name: str, folder: str) -> None:
-    if not folder:
+def _check_folder(name: str, root: str, prepared: str) -> None:
+    if root and prepared:
         raise ValueError(
-            f"config.data.root is not set, expected the folder of {name}'s data, or "
-            'config.data.prepared: what ttp_jax.data.prepare made of it'
+            f'config.data.root is {root!r} and config.data.prepared is {prepared!r}, expected one: '
+            f"{name}'s own folder, or what ttp_jax.data.prepare made of it"
         )
-    if not pathlib.Path(folder).is_dir():
-        raise ValueError(f"{folder}: no such folder, expected {name}'s data")
+    if not (root or prepared):
+        raise ValueError(
+            f'config.data.root is not set, expected the folder of the data of config.data.name='
+            f'{name}, or config.data.prepared: what ttp_jax.data.prepare made of it'
+        )
+    if not os.path.isdir(prepared or root):
+        key = 'prepared' if prepared else 'root'
+        raise ValueError(
+            f"config.data.{key} is {prepared or root!r}: no such folder, expected {name}'s data"
+        )
 
 
 LOADERS = {'drawn': drawn} | {name: functools.partial(recorded, name) for name in RECORDED}
 
 
-def load(name: str, *, training: bool = True, **options) -> DataSet:
+def load(name: str, *, training: bool = True, seed: int = 0, **options: Any) -> DataSet:
     """The data set `name` with its options, without a training split unless there is `training`.
 
-    Raises ValueError for an unknown name or bad data.
+    Raises ValueError as `check` does, and for bad data.
+    """
+    check(name, **options)
+    taken, options = _taken(name), {'seed': seed, 'training': training} | options
+    return LOADERS[name](**{key: options[key] for key in options if key in taken})
+
+
+def check(name: str, **options: Any) -> None:
+    """Raises ValueError at once for an unknown name, a missing folder, or an option set in vain.
+
+    Options that belong to other data sets must be empty or at their defaults.
     """
     _check_name(name)
-    return LOADERS[name](training=training, **options)
-
-
-def check(name: str, *, root: str, prepared: str, **_) -> None:
-    """Raises at once what `load` would raise for an unknown name or a missing folder."""
-    _check_name(name)
+    for key in sorted(options.keys() - _taken(name)):
+        default = _default(key)
+        if options[key] and options[key] != default:
+            raise ValueError(
+                f'config.data.{key} is {options[key]!r}, which config.data.name={name} has no use '
+                f'for, expected {default!r}'
+            )
     if name in RECORDED:
-        _check_folder(name, prepared or root)
+        _check_folder(name, options.get('root', ''), options.get('prepared', ''))
+
+
+def _taken(name: str) -> Mapping[str, inspect.Parameter]:
+    """The options that the loader of a data set takes."""
+    return inspect.signature(LOADERS[name]).parameters
+
+
+def _default(key: str) -> Any:
+    """An option's default, by a loader that takes it. Raises TypeError where none does."""
+    for name in LOADERS:
+        if key in _taken(name):
+            return _taken(name)[key].default
+    raise TypeError(f'no data set takes the option {key!r}')
 
 
 def labels(name: str) -> tuple[skeletons.Skeleton, bool]:

@@ -22,6 +22,9 @@ from ttp_jax.networks import layers
 
 Weights = Mapping[str, jax.Array]
 
+FROM_FILE = ('vgg16', 'squeezenet')  # networks whose weights somebody has trained
+KINDS = ('none', 'random', *FROM_FILE)
+
 # Running means of the six reconstruction terms (pixels, then five VGG-16 maps) that the release
 # starts from, for ImageNet weights.
 VGG16_MEANS = (0.1966, 0.8725, 3.4260, 7.4396, 4.1430, 1.1304)
@@ -221,7 +224,7 @@ def load(kind: str, *, weights: str | None = None, seed: int = 0) -> Perceptual:
         arrays = _read(weights, squeezenet_shapes())
         n = 1 + len(SQUEEZENET_MAPS)
         return Perceptual(squeezenet_features, arrays, n, (0.0,) * (n + 1))
-    raise ValueError(f'no perceptual network {kind!r}; known: none, random, vgg16, squeezenet')
+    raise ValueError(f'no perceptual network {kind!r}; known: {", ".join(KINDS)}')
 
 
 def _read(path: str | None, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, jax.Array]:

@@ -18,10 +18,9 @@ from ttp_jax import convert, train
 from ttp_jax.data import clips, pairs, sets, stream
 from ttp_jax.files import checkpoint
 from ttp_jax.networks import layers, perceptual
-from ttp_jax.networks import model as networks
 from ttp_jax.objectives import registry
-from ttp_jax.objectives.objective import Objective
-from ttp_jax.personalize import capacity, inner_loop, many_people, partition, placement, schedules
+from ttp_jax.personalize import capacity, inner_loop, many_people, partition, placement
+from ttp_jax.run import check_config
 from ttp_jax.run.resume import check_same_model, flat
 
 # What the networks compute in; parameters, statistics, losses and keypoints stay float32.
@@ -33,18 +32,16 @@ class Run:
 
     def __init__(self, config: ConfigDict, workdir: pathlib.Path):
         self.config, self.workdir, self.seconds = config, workdir, {}
-        self.check_computing()
-        sets.check(**config.data)
-        skeleton, subtract_one = sets.labels(config.data.name)
+        check_config.check(config, devices=len(capacity.training_devices() or jax.local_devices()))
+        _, subtract_one = sets.labels(config.data.name)
         self.perceptual = perceptual.load(
             config.perceptual.kind,
             seed=config.perceptual.seed,
             weights=config.perceptual.weights or None,
         )
-        self.model = networks.PoseModel(joints=len(skeleton.joints), **config.model)
-        self.trains_by = self.choose_objective('train')
-        self.adapts_by = self.choose_objective('personalize') or self.trains_by
-        self.check_schedules()
+        self.model = check_config.model_of(config)
+        self.trains_by = registry.choose(config.train.objective, self.model)
+        self.adapts_by = registry.choose(config.personalize.objective, self.model) or self.trains_by
         self.spec = pairs.CropSpec(
             config.crop.size,
             self.model.cells(config.crop.size),
@@ -69,7 +66,9 @@ class Run:
         Without a step left to train there is no training split to read.
         """
         config, training = self.config.data, int(self.state.step) < self.config.train.steps
-        self.data = sets.load(seed=self.config.seed, training=training, **config)
+        self.data = sets.load(
+            seed=self.config.seed, training=training, **check_config.data_options(self.config)
+        )
         self.bank = None
         if training and clips.fit_in(self.data.train, gib=config.resident_gib):
             self.bank = clips.stack_clips(self.data.train)
@@ -93,11 +92,6 @@ class Run:
         path, encoder = self.config.checkpoint, self.config.train.encoder_weights
         if self.checkpoints.latest() is not None:
             return self.checkpoints.restore(self.fresh_state())
-        if path and encoder:
-            raise ValueError(
-                'config.checkpoint and config.train.encoder_weights are both set, '
-                'expected one: a checkpoint has an encoder already'
-            )
         if path:
             return self.load_checkpoint(path)
         return convert.load_encoder(encoder, self.fresh_state()) if encoder else self.fresh_state()
@@ -120,42 +114,6 @@ class Run:
         return checkpoint.load_model(
             path, self.fresh_state(), loss_means=theirs.get('perceptual.kind', kind) == kind
         )
-
-    def choose_objective(self, phase: str) -> Objective | None:
-        """The self-supervised task of a phase: as the config says, or the model variant's own."""
-        try:
-            return registry.choose(self.config[phase].objective, self.model)
-        except ValueError as error:
-            raise ValueError(f'config.{phase}.objective: {error}') from error
-
-    def check_schedules(self) -> None:
-        """Raises now what would otherwise be raised after training."""
-        wanted, variant = self.config.personalize.schedules, self.config.model.variant
-        if wanted and self.adapts_by is None:
-            raise ValueError(
-                f'config.personalize.schedules is {wanted}, but model.variant '
-                f'{variant!r} has no task of its own to learn from without labels; set '
-                "--config.personalize.schedules='()' or --config.personalize.objective=entropy"
-            )
-        for name in wanted:
-            if name not in schedules.SCHEDULES:
-                raise ValueError(
-                    f'config.personalize.schedules: no schedule {name!r}; '
-                    f'known: {", ".join(schedules.SCHEDULES)}'
-                )
-
-    def check_computing(self) -> None:
-        """Likewise, of dtypes and lowerings."""
-        for phase in ('train', 'personalize'):
-            for key, known in (
-                ('dtype', tuple(COMPUTE)),
-                ('lowering', ('auto', *layers.LOWERINGS)),
-            ):
-                if (found := self.config[phase][key]) not in known:
-                    raise ValueError(
-                        f'config.{phase}.{key} is {found!r}, expected one of '
-                        f'{", ".join(map(repr, known))}'
-                    )
 
     def computing(self, phase: str, weights: str) -> dict[str, Any]:
         """The model's `lowering` and `dtype` in a phase; weights: of `layers.suited_lowering`."""

@@ -8,26 +8,19 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ttp_jax.data import sets
-
-# No result depends on these, so a resumed run may differ in them: how frames come into memory, how
-# many people share a call (but for rounding), what is logged, kept and drawn.
-NO_RESULT = (
-    'data.resident_gib',
-    'data.workers',
-    'personalize.people_per_chunk',
-    'train.log_every',
-    'train.save_every',
-    'pictures',
-)
+from ttp_jax.run.keys import affects, flat
 
 
 def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
-    """Makes the folder; raises ValueError where a run of another config has begun in it."""
+    """Makes the folder; raises ValueError where a run of another config has begun in it.
+
+    Keys that change no result may differ.
+    """
     workdir.mkdir(parents=True, exist_ok=True)
     path, mine = workdir / 'config.json', json.loads(config.to_json())
     if path.is_file():
         theirs = json.loads(path.read_text())
-        for name in sorted({*flat(mine), *flat(theirs)}.difference(NO_RESULT)):
+        for name in filter(affects, sorted({*flat(mine), *flat(theirs)})):
             if flat(mine).get(name) != flat(theirs).get(name):
                 raise ValueError(
                     f'{path}: config.{name} is {flat(theirs).get(name)!r} there and '
@@ -59,22 +52,5 @@ def check_same_model(path: str, theirs: Mapping[str, Any], mine: Mapping[str, An
 
 
 def settings_of(config: ConfigDict, phase: str) -> dict[str, Any]:
-    """The keys that predictions of a phase depend on, besides weights and frames."""
-    parts = ('crop.', 'model.') if phase == 'before' else ('crop.', 'model.', 'perceptual.')
-    found = {name: v for name, v in flat(config.to_dict()).items() if name.startswith(parts)}
-    if phase == 'before':
-        return found
-    steps = config.personalize.to_dict()
-    own = {name: steps[name] for name in ('objective', 'batch', 'frozen', 'lowering', 'dtype')}
-    augment = config.train.augment.to_dict()
-    return found | own | {'steps': steps[phase], 'augment': augment, 'seed': config.seed}
-
-
-def flat(tree: dict, prefix: str = '') -> dict:
-    """A nested dict as one from dotted names to values."""
-    items = {}
-    for name, value in tree.items():
-        items |= (
-            flat(value, f'{prefix}{name}.') if isinstance(value, dict) else {prefix + name: value}
-        )
-    return items
+    """The values that a phase's results depend on, by key."""
+    return {key: v for key, v in flat(config.to_dict()).items() if phase in affects(key)}

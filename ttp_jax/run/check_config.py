@@ -1,0 +1,129 @@
+"""Whether a config can be run, found out before anything is loaded, drawn or compiled.
+
+`check` tries every value by itself against the table of `keys`, then the rules that join several.
+Whatever is wrong is told in one line: the key, what was found, and what is allowed.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from ttp_jax.data import sets
+from ttp_jax.networks import perceptual
+from ttp_jax.networks.model import PoseModel
+from ttp_jax.objectives import registry
+from ttp_jax.run.keys import KEYS, flat, shown
+
+# How frames come into memory, which is the run's business and no data set's.
+READING = ('resident_gib', 'workers')
+# A drawn clip needs a source beside its target, and pixels to draw on.
+DRAWN_AT_LEAST = {'test_people': 1, 'frames': 2, 'size': 32}
+
+
+def check(config: ConfigDict, *, devices: int = 1) -> None:
+    """Raises ValueError for a config that cannot be run; devices: among which training is split."""
+    check_keys(flat(config.to_dict()))
+    check_data(config)
+    check_start(config)
+    check_networks(config)
+    check_objectives(config)
+    if config.train.steps and config.train.batch % devices:
+        raise ValueError(
+            f'config.train.batch is {config.train.batch}, expected a multiple of {devices}, '
+            'the number of devices that share it'
+        )
+
+
+def check_keys(values: dict[str, Any]) -> None:
+    """Raises ValueError unless `values` has the table's keys, no others, with allowed values."""
+    for key, (rule, _) in KEYS.items():
+        if key not in values:
+            raise ValueError(f'config.{key} is missing; ttp_jax/run/defaults.py has it')
+        if wrong := rule(values[key]):
+            raise ValueError(f'config.{key}{wrong}')
+    for key in values:
+        if key not in KEYS:
+            raise ValueError(f'config.{key} is set, but no such key is read')
+
+
+def data_options(config: ConfigDict) -> dict[str, Any]:
+    """The options of the data set, as `sets.load` takes them."""
+    return {key: value for key, value in config.data.items() if key not in READING}
+
+
+def check_data(config: ConfigDict) -> None:
+    """Likewise, of a folder that is missing, options that would be ignored, and empty splits."""
+    sets.check(**data_options(config))
+    if config.data.name != 'drawn':
+        return
+    at_least = DRAWN_AT_LEAST | ({'train_people': 1} if config.train.steps else {})
+    for key, low in at_least.items():
+        if config.data[key] < low:
+            raise ValueError(
+                f'config.data.{key} is {config.data[key]}, expected at least {low} for drawn people'
+            )
+
+
+def check_start(config: ConfigDict) -> None:
+    """Likewise, of weights to start from."""
+    weights, steps = config.train.encoder_weights, config.train.steps
+    if config.checkpoint and weights:
+        raise ValueError(
+            f'config.checkpoint is {shown(config.checkpoint)} and config.train.encoder_weights '
+            f'{shown(weights)}: both set, expected one; a checkpoint has an encoder already'
+        )
+    if not config.checkpoint and not steps:
+        raise ValueError(
+            'config.train.steps is 0 and config.checkpoint is not set, expected steps to train or '
+            'a checkpoint that was trained'
+        )
+    kind, weights = config.perceptual.kind, config.perceptual.weights
+    if kind in perceptual.FROM_FILE and not weights:
+        raise ValueError(
+            f'config.perceptual.weights is not set, expected a file of the weights that '
+            f'config.perceptual.kind={kind} needs'
+        )
+    if kind not in perceptual.FROM_FILE and weights:
+        raise ValueError(
+            f'config.perceptual.weights is {shown(weights)}, which config.perceptual.kind={kind} '
+            "has no use for, expected ''"
+        )
+
+
+def model_of(config: ConfigDict) -> PoseModel:
+    """The model that the config describes; nothing is computed."""
+    skeleton, _ = sets.labels(config.data.name)
+    return PoseModel(joints=len(skeleton.joints), **config.model)
+
+
+def check_networks(config: ConfigDict) -> None:
+    """Likewise, of sizes that do not go together."""
+    try:
+        model_of(config).cells(config.crop.size)
+    except ValueError as error:
+        raise ValueError(
+            f'config.crop.size: {error} (config.model.stem_pool is {config.model.stem_pool})'
+        ) from None
+    heads, features = config.model.heads, config.model.features
+    if config.model.variant == 'transformer' and features % heads:
+        raise ValueError(
+            f'config.model.heads is {heads}, expected a divisor of config.model.features, '
+            f'which is {features}'
+        )
+
+
+def check_objectives(config: ConfigDict) -> None:
+    """Likewise, of tasks that the model has no heads for, or schedules without any task."""
+    chosen = {}
+    for phase in ('train', 'personalize'):
+        try:
+            chosen[phase] = registry.choose(config[phase].objective, model_of(config))
+        except ValueError as error:
+            raise ValueError(f'config.{phase}.objective: {error}') from None
+    schedules, variant = config.personalize.schedules, config.model.variant
+    if schedules and not (chosen['personalize'] or chosen['train']):
+        raise ValueError(
+            f'config.personalize.schedules is {tuple(schedules)}, but config.model.variant '
+            f'{variant!r} has no task of its own to learn from without labels; set '
+            "--config.personalize.schedules='()' or --config.personalize.objective=entropy"
+        )

@@ -1,0 +1,159 @@
+"""Every key of a config, with what it means and its value; `configs/` picks from here.
+
+`small()` is the main job: drawn people at a size for two cores. `paper(data_set)` is the paper's
+setting as the release has it, told by its differences. `run/keys.py` says which values are allowed
+and which phases each key has a part in.
+"""
+
+from ml_collections import ConfigDict
+
+from ttp_jax.data.sets import RECORDED
+
+EPOCHS = 140
+STEPS_PER_EPOCH = 2736  # of 32 of the 87,543 frames of Penn Action's 1,258 training videos
+
+
+def small() -> ConfigDict:
+    """Drawn people at a size for two cores. Locked: a misspelt key is an error."""
+    return ConfigDict(
+        {
+            'seed': 0,  # of everything that is drawn: people, parameters, batches, augmentation
+            'checkpoint': '',  # a workdir to start from; train.steps = 0 only personalizes it
+            'data': _data(),
+            'crop': {
+                'size': 64,  # side of what the networks see, pixels
+                'bgr': False,  # channels in BGR order, as the release's checkpoints expect
+            },
+            'model': _model(),
+            'perceptual': {
+                'kind': 'random',  # what reconstructions are compared in: networks/perceptual.py
+                'weights': '',  # the file of arrays that 'vgg16' and 'squeezenet' need
+                'seed': 0,  # of 'random'
+            },
+            'train': _train(),
+            'personalize': _personalize(),
+            'pictures': 4,  # test people to draw before and after
+        }
+    ).lock()
+
+
+def _data() -> dict:
+    return {
+        'name': 'drawn',  # or a recorded data set: data/sets.py
+        'root': '',  # recorded: the data set's own folder, laid out as its module in data/ says
+        'motion': '',  # drawn: a folder of Penn Action labels to take the motion from
+        'prepared': '',  # recorded: where `python -m ttp_jax.data.prepare` put it, instead of root
+        'train_people': 16,  # 0: everyone (recorded only)
+        'test_people': 12,
+        'frames': 24,  # drawn: per clip
+        'size': 112,  # drawn: side of a frame, pixels
+        'resident_gib': 8.0,  # a split that takes more is read while it is used
+        'workers': 0,  # processes that then read training frames; 0: threads
+    }
+
+
+def _model() -> dict:
+    return {
+        'variant': 'transformer',  # a row of the paper's table: networks/model.py
+        'keypoints': 24,  # self-supervised ones
+        'depth': 18,  # of the ResNet
+        'width': 24,  # channels after its stem; all others of the encoder follow
+        'stem_pool': False,  # torchvision's max-pool after the stem; it halves the size once more
+        'deconvolutions': 3,  # each doubles the size of the features
+        'features': 64,  # their channels
+        'image_width': 12,  # channels of the image encoders' first layers; the renderer's follow
+        'heads': 4,  # of the Transformer's attention; divides `features`
+        'feedforward': 256,
+        'dropout': 0.1,  # of the Transformer, in training
+        'sigma': 2.0,  # of Gaussian heatmaps, cells
+    }
+
+
+def _train() -> dict:
+    return {
+        'encoder_weights': '',  # a file of torchvision's ResNet that the encoder starts from
+        'steps': 1800,
+        'batch': 16,
+        'lowering': 'auto',  # of convolutions: what suits the backend, or as in networks/layers.py
+        'dtype': 'float32',  # or 'bfloat16': what networks compute in; parameters stay float32
+        'learning_rate': 1e-3,
+        'drops': (90 / EPOCHS, 120 / EPOCHS),  # where the rate falls tenfold, in parts of the run
+        'objective': '',  # the task without labels: '' for the model variant's own
+        'reconstruction_weight': 1e-3,  # of that task's loss, whichever it is
+        # Half the paper's rotation and scale: a short run has no time to learn what it never meets.
+        'augment': {
+            'scale_std': 0.15,
+            'rotation_std': 15.0,  # degrees
+            'rotation_prob': 0.6,
+            'flip_prob': 0.5,
+        },
+        'log_every': 20,  # steps
+        'save_every': 500,
+    }
+
+
+def _personalize() -> dict:
+    return {
+        'schedules': ('online', 'offline'),
+        'objective': '',  # what people are adapted by: '' for what training used
+        'batch': 8,
+        'frozen': (),  # patterns of parameter paths; empty: what the paper freezes
+        'people_per_chunk': 0,  # adapted at once; 0: as many as fit, on a CPU one a core
+        'lowering': 'auto',
+        'dtype': 'float32',
+        # A small model cannot draw a stranger. Until it can, keypoints had better not follow
+        # what it draws: experiments/README.md.
+        'online': {
+            'epochs': 2,  # steps per frame
+            'images_first': 16,  # steps in which only the image networks learn
+            'learning_rate': 5e-5,
+            'image_learning_rate': 3e-4,  # of the image encoders and the renderer
+        },
+        'offline': {
+            'epochs': 5,
+            'images_first': 40,
+            'learning_rate': 2e-4,
+            'image_learning_rate': 1e-3,
+        },
+    }
+
+
+def paper(data_set: str, *, file: str) -> ConfigDict:
+    """The release's settings: ResNet-50, 128 pixels, 140 epochs.
+
+    Raises ValueError for a `data_set` that the config file `file` has no variant for.
+    """
+    if data_set not in RECORDED:
+        raise ValueError(f'{file}: no variant {data_set!r}; known: {", ".join(RECORDED)}')
+    config = small()
+    config.data.update(
+        {'name': data_set, 'train_people': 0, 'test_people': 0, 'frames': 0, 'size': 0}
+    )
+    config.crop.update({'size': 128, 'bgr': True})
+    config.model.update(
+        {
+            'keypoints': 30,
+            'depth': 50,
+            'width': 64,
+            'stem_pool': True,
+            'features': 256,
+            'image_width': 32,
+            'feedforward': 1024,
+        }
+    )
+    config.perceptual.kind = 'vgg16'
+    config.train.update(
+        {
+            'steps': EPOCHS * STEPS_PER_EPOCH,
+            'batch': 32,
+            'augment': {'scale_std': 0.25, 'rotation_std': 30.0},
+            'log_every': 100,
+            'save_every': STEPS_PER_EPOCH,
+        }
+    )
+    config.personalize.batch = 32
+    for schedule in ('online', 'offline'):  # one step per frame, all networks at one rate
+        config.personalize[schedule].update(
+            {'epochs': 1, 'images_first': 0, 'learning_rate': 1e-4, 'image_learning_rate': 1e-4}
+        )
+    return config
