@@ -65,7 +65,8 @@ def drawn() -> ConfigDict:
                 'lowering': 'auto',  # of convolutions: what suits the backend, or as in layers.py
                 'dtype': 'float32',  # or 'bfloat16': what networks compute in; parameters stay float32
                 'learning_rate': 1e-3,
-                'drops': (90 / 140, 120 / 140),  # where the rate falls tenfold, in parts of the run
+                'drops': (90 / 140, 120 / 140),  # where the rate falls tenfold; (): along a cosine
+                'warmup': 0,  # steps in which the rate rises before it falls along a cosine
                 'objective': '',  # the task without labels: '' for the model variant's own
                 'reconstruction_weight': 1e-3,  # of that task's loss, whichever it is
                 # Half the paper's rotation and scale: a short run has no time to learn what it never meets.

@@ -72,6 +72,7 @@ def paper(data_set: str, *, file: str) -> ConfigDict:
                 'dtype': 'float32',
                 'learning_rate': 1e-3,
                 'drops': (90 / EPOCHS, 120 / EPOCHS),
+                'warmup': 0,
                 'objective': '',  # the task without labels: '' for the model variant's own
                 'reconstruction_weight': 1e-3,  # of that task's loss, whichever it is
                 'augment': {
