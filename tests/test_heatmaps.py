@@ -141,6 +141,15 @@ def test_decode_of_a_map_without_positive_values_is_the_origin():
     assert score == -0.5
 
 
+@pytest.mark.parametrize('broken', [(0, 0), (4, 5), (7, 7)])
+@pytest.mark.parametrize('others', [-1.0, 0.0, 2.0, np.inf, np.nan])
+def test_decode_of_a_map_that_holds_a_nan_is_nan(broken, others):
+    heatmap = jnp.full((8, 8), others).at[broken].set(np.nan)
+    for decode in (heatmaps.decode, jax.jit(heatmaps.decode)):
+        xy, score = decode(heatmap)
+        assert np.isnan(xy).all() and np.isnan(score)
+
+
 def test_decode_inverts_target_to_half_a_cell():
     joints = jax.random.uniform(jax.random.key(0), (50, 2), minval=4.0, maxval=120.0)
     one = functools.partial(heatmaps.target_heatmap, size=SIZE, stride=4.0)

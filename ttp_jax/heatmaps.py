@@ -97,7 +97,8 @@ def decode(heatmap: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     The arg-max cell, moved by a quarter of a cell along each axis towards the larger of its two
     neighbours where the cell is strictly inside `1 < p < side - 1` on both axes. `(0, 0)` where no
-    value is positive.
+    value is positive. Where any value is NaN so are keypoint and score: a broken network must not
+    look like one that points at a corner.
 
     Args:
       heatmap: `[height, width]`.
@@ -108,7 +109,7 @@ def decode(heatmap: jax.Array) -> tuple[jax.Array, jax.Array]:
     chex.assert_rank(heatmap, 2)
     heatmap = jnp.asarray(heatmap)
     height, width = heatmap.shape
-    y, x = jnp.unravel_index(jnp.argmax(heatmap), heatmap.shape)
+    y, x = jnp.unravel_index(jnp.argmax(heatmap), heatmap.shape)  # NaN counts as the largest
     score = heatmap[y, x]
     # At the border this reads cells that are no neighbours, and does not use them.
     slope = jnp.stack(
@@ -116,4 +117,4 @@ def decode(heatmap: jax.Array) -> tuple[jax.Array, jax.Array]:
     )
     inside = (1 < x) & (x < width - 1) & (1 < y) & (y < height - 1)
     cell = jnp.stack([x, y]).astype(heatmap.dtype) + jnp.where(inside, 0.25 * jnp.sign(slope), 0.0)
-    return jnp.where(score > 0, cell, 0.0), score
+    return jnp.where(jnp.isnan(score), score, jnp.where(score > 0, cell, 0.0)), score

@@ -63,16 +63,28 @@ def create_state(
     )
 
 
-def optimizer(
+def learning_rates(
     *,
     learning_rate: float,
     steps: int,
     drops: tuple[float, ...] = (90 / 140, 120 / 140),
     factor: float = 0.1,
-) -> optax.GradientTransformation:
-    """Adam whose rate falls by `factor` at each of `drops`, in fractions of `steps`."""
+    warmup: int = 0,
+) -> optax.Schedule:
+    """The rate of every step: it falls by `factor` at each of `drops`, in fractions of `steps`.
+
+    Without drops it rises from nothing in the first `warmup` steps, and falls to nothing along half
+    a cosine in the others.
+    """
+    if not drops and steps > warmup:
+        return optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, steps)
     boundaries = {int(round(steps * drop)): factor for drop in drops}
-    return optax.adam(optax.piecewise_constant_schedule(learning_rate, boundaries))
+    return optax.piecewise_constant_schedule(learning_rate, boundaries)
+
+
+def optimizer(**rates) -> optax.GradientTransformation:
+    """Adam, with the rates of `learning_rates`."""
+    return optax.adam(learning_rates(**rates))
 
 
 def prepare(

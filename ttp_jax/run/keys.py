@@ -183,6 +183,7 @@ KEYS = (
         'train.dtype': Key(DTYPE, ALL),
         'train.learning_rate': Key(between(0, 1, '(]'), ALL),
         'train.drops': Key(expect('a tuple of ascending numbers in (0, 1)', _are_drops), ALL),
+        'train.warmup': Key(whole(0), ALL),
         'train.objective': Key(OBJECTIVE, ALL),
         'train.reconstruction_weight': Key(at_least(0), ALL),
         'train.augment.scale_std': Key(at_least(0), ALL),
