@@ -35,6 +35,10 @@ def drawn() -> ConfigDict:
                 'root': '',  # penn_action: the folder with frames/ and labels/
                 'motion': '',  # drawn: a folder of Penn Action labels to take the motion from
                 'prepared': '',  # folders: where `python -m ttp_jax.data.prepare` put them, instead of root
+                'roots': (),  # mixed: folders in penn_action's layout, the first with people's labels
+                'drawn_people': 0,  # mixed: so many drawn people are trained on as well
+                'validation': 0.0,  # mixed: share of source videos that is kept out of training
+                'evaluate': 'test',  # mixed: or 'validation' or 'train', what is personalized to
                 'train_people': 16,  # 0: everyone (folders only)
                 'test_people': 12,
                 'frames': 24,  # per drawn clip
@@ -47,11 +51,13 @@ def drawn() -> ConfigDict:
                 'variant': 'transformer',
                 'keypoints': 24,
                 'depth': 18,
+                'stages': 4,  # of the ResNet; 3 leave out the last one
                 'width': 24,
                 'stem_pool': False,
                 'deconvolutions': 3,
                 'features': 64,
                 'image_width': 12,
+                'image_stride': 1,  # 2: images are rebuilt, and compared, at half their size
                 'heads': 4,
                 'feedforward': 256,
                 'dropout': 0.1,
@@ -65,9 +71,11 @@ def drawn() -> ConfigDict:
                 'lowering': 'auto',  # of convolutions: what suits the backend, or as in layers.py
                 'dtype': 'float32',  # or 'bfloat16': what networks compute in; parameters stay float32
                 'learning_rate': 1e-3,
-                'drops': (90 / 140, 120 / 140),  # where the rate falls tenfold, in parts of the run
+                'drops': (90 / 140, 120 / 140),  # where the rate falls tenfold; (): along a cosine
+                'warmup': 0,  # steps in which the rate rises before it falls along a cosine
                 'objective': '',  # the task without labels: '' for the model variant's own
                 'reconstruction_weight': 1e-3,  # of that task's loss, whichever it is
+                'colour_std': 0.0,  # how far brightness, contrast and tint are changed in training
                 # Half the paper's rotation and scale: a short run has no time to learn what it never meets.
                 'augment': {
                     'scale_std': 0.15,

@@ -40,6 +40,10 @@ def paper(data_set: str, *, file: str) -> ConfigDict:
                 'name': data_set,
                 'root': '',  # the data set's own folder; each module in ttp_jax/data says its layout
                 'prepared': '',  # or the data_dir that ttp_jax.data.prepare wrote
+                'roots': (),
+                'drawn_people': 0,
+                'validation': 0.0,
+                'evaluate': 'test',  # these four of mixed data only
                 'train_people': 0,  # everyone
                 'test_people': 0,
                 'motion': '',
@@ -53,11 +57,13 @@ def paper(data_set: str, *, file: str) -> ConfigDict:
                 'variant': 'transformer',
                 'keypoints': 30,
                 'depth': 50,
+                'stages': 4,
                 'width': 64,
                 'stem_pool': True,
                 'deconvolutions': 3,
                 'features': 256,
                 'image_width': 32,
+                'image_stride': 1,  # images are rebuilt at their own size
                 'heads': 4,
                 'feedforward': 1024,
                 'dropout': 0.1,
@@ -72,8 +78,10 @@ def paper(data_set: str, *, file: str) -> ConfigDict:
                 'dtype': 'float32',
                 'learning_rate': 1e-3,
                 'drops': (90 / EPOCHS, 120 / EPOCHS),
+                'warmup': 0,
                 'objective': '',  # the task without labels: '' for the model variant's own
                 'reconstruction_weight': 1e-3,  # of that task's loss, whichever it is
+                'colour_std': 0.0,  # images keep their colours
                 'augment': {
                     'scale_std': 0.25,
                     'rotation_std': 30.0,

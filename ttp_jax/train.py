@@ -69,8 +69,15 @@ def optimizer(
     steps: int,
     drops: tuple[float, ...] = (90 / 140, 120 / 140),
     factor: float = 0.1,
+    warmup: int = 0,
 ) -> optax.GradientTransformation:
-    """Adam whose rate falls by `factor` at each of `drops`, in fractions of `steps`."""
+    """Adam whose rate falls by `factor` at each of `drops`, in fractions of `steps`.
+
+    Without drops it falls to nothing along half a cosine, after `warmup` steps in which it rises
+    from nothing: what a network that starts from another's features may need.
+    """
+    if not drops and steps > warmup:
+        return optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, steps))
     boundaries = {int(round(steps * drop)): factor for drop in drops}
     return optax.adam(optax.piecewise_constant_schedule(learning_rate, boundaries))
 
@@ -82,6 +89,7 @@ def prepare(
     spec: pairs.CropSpec,
     mirror: tuple[int, ...],
     augment: dict[str, float],
+    colour_std: float = 0.0,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Raw pairs to (target `[B, S, S, 3]`, source, heatmaps `[B, h, w, J]`, weights `[B, J]`).
 
@@ -94,6 +102,10 @@ def prepare(
         target, source, affine = pairs.crop_pair(
             pair.target, pair.source, pair.box, augmentation, spec=spec, valid=pair.size
         )
+        if colour_std:
+            target, source = pairs.recolour(
+                jax.random.fold_in(key, 1), target, source, std=colour_std
+            )
         maps, weights = pairs.targets(
             pair.joints, pair.visibility, affine, augmentation.flip, spec=spec, mirror=mirror
         )
@@ -153,12 +165,13 @@ def train_step(
     spec: pairs.CropSpec,
     mirror: tuple[int, ...],
     augment: dict[str, float],
+    colour_std: float = 0.0,
     objective: Objective | None,
     reconstruction_weight: float,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Metrics]:
     """One step of joint optimisation; `batch` and `keys` are this device's share."""
-    crops = prepare(batch, keys, spec=spec, mirror=mirror, augment=augment)
+    crops = prepare(batch, keys, spec=spec, mirror=mirror, augment=augment, colour_std=colour_std)
     rng = jax.random.fold_in(rng, lax.axis_index(axis_name)) if axis_name else rng
     grad = jax.grad(joint_loss, has_aux=True)
     grads, (batch_stats, loss_means, metrics) = grad(

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ttp_jax.data import bbc_pose, clips, human36m, penn_action, skeletons
+from ttp_jax.data import bbc_pose, clips, human36m, mixed, penn_action, skeletons
 from ttp_jax.data import prepared as records
 from ttp_jax.data.drawn import synthetic
 
@@ -35,6 +35,51 @@ def drawn(
     return DataSet(
         people('train', train_people), people('test', test_people), skeletons.PENN_ACTION
     )
+
+
+def several(
+    *,
+    seed: int,
+    roots: Sequence[str],
+    drawn_people: int,
+    frames: int,
+    size: int,
+    motion: str,
+    validation: float,
+    evaluate: str,
+    test_people: int,
+    **_,
+) -> DataSet:
+    """Folders in Penn Action's layout and people drawn from a seed, trained on together.
+
+    Each has as large a share of training as it has frames. evaluate: the part of the first folder
+    that stands in for the test split, as `mixed.part` names it.
+    """
+    _check_roots(roots)
+    train = mixed.training_clips(roots, validation=validation)
+    if drawn_people:
+        train += synthetic.drawn_clips(
+            seed=seed,
+            split='train',
+            people=drawn_people,
+            frames=frames,
+            size=size,
+            motion=motion or None,
+        )
+    test = mixed.part(roots[0], evaluate, validation=validation)
+    if not test:
+        raise ValueError(
+            f'{roots[0]}: no clip is of the {evaluate} part, with config.data.validation='
+            f'{validation}; expected a larger share'
+        )
+    return DataSet(train, test[: test_people or None], skeletons.PENN_ACTION)
+
+
+def _check_roots(roots: Sequence[str]) -> None:
+    if not roots:
+        raise ValueError('config.data.roots is empty, expected the folders to train on')
+    for root in roots:
+        _check_folder('mixed', root)
 
 
 # Of each recorded data set: its folder's reader, its joints, and its box convention.
@@ -73,7 +118,9 @@ def _check_folder(name: str, folder: str) -> None:
         raise ValueError(f"{folder}: no such folder, expected {name}'s data")
 
 
-LOADERS = {'drawn': drawn} | {name: functools.partial(recorded, name) for name in RECORDED}
+LOADERS = {'drawn': drawn, 'mixed': several} | {
+    name: functools.partial(recorded, name) for name in RECORDED
+}
 
 
 def load(name: str, **options) -> DataSet:
@@ -82,11 +129,13 @@ def load(name: str, **options) -> DataSet:
     return LOADERS[name](**options)
 
 
-def check(name: str, *, root: str, prepared: str, **_) -> None:
+def check(name: str, *, root: str, prepared: str, roots: Sequence[str] = (), **_) -> None:
     """Raises at once what `load` would raise for an unknown name or a missing folder."""
     _check_name(name)
     if name in RECORDED:
         _check_folder(name, prepared or root)
+    if name == 'mixed':
+        _check_roots(roots)
 
 
 def labels(name: str) -> tuple[skeletons.Skeleton, bool]:

@@ -56,6 +56,7 @@ class Run:
             learning_rate=config.train.learning_rate,
             steps=config.train.steps,
             drops=tuple(config.train.drops),
+            warmup=config.train.warmup,
         )
         self.checkpoints = checkpoint.Checkpoints(workdir / 'checkpoints')
         self.state = self.first_state()
