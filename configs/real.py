@@ -6,8 +6,8 @@
         --config.data.motion=PENN_ACTION/labels --config.train.encoder_weights=runs/encoder.pth
 
 ROOT holds clips that people labelled, TEACHER_ROOT clips that a pose estimator labelled, both laid
-out as ttp_jax/data/mixed.py says; FOLDED.npz is ResNet-18's ImageNet features up to its third stage.
-The second command goes on where it was stopped, and ends in the table of the test clips.
+out as ttp_jax/data/mixed.py says; FOLDED.npz is ResNet-18's ImageNet features up to its third
+stage. The second command goes on where it was stopped, and ends in the table of the test clips.
 
 Whatever is chosen is chosen with `--config.data.evaluate=validation`: clips of the source videos
 that training leaves out. `train.steps` fit 80 minutes of one core.

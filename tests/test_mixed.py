@@ -26,7 +26,7 @@ OPTIONS = dict(
 
 
 def write_folder(root, videos, **fields):
-    """A folder in Penn Action's layout: {number: (source, 1 for training or -1)}, two frames each."""
+    """A folder in Penn Action's layout of clips {number: (source, 1 or -1)}, two frames each."""
     (root / 'labels').mkdir(parents=True)
     for number, (_, train) in videos.items():
         folder = root / 'frames' / f'{number:04d}'
