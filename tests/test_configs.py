@@ -21,6 +21,7 @@ VARIANTS = {
     'paper': DATA_SETS,
     'baseline': DATA_SETS,
     'personalize': ('online', 'offline'),
+    'real': ('mixed',),
 }
 EACH = [(name, variant) for name, variants in VARIANTS.items() for variant in variants]
 
@@ -62,7 +63,7 @@ def test_a_config_opens_with_its_command_and_names_its_variants(name):
 
 
 def joints_of(data_set):
-    return {'penn_action': 13, 'human36m': 16, 'bbc_pose': 7, 'drawn': 13}[data_set]
+    return {'penn_action': 13, 'human36m': 16, 'bbc_pose': 7, 'drawn': 13, 'mixed': 13}[data_set]
 
 
 def variables_of(config):
@@ -113,6 +114,12 @@ def test_the_papers_learning_rate_falls_after_epochs_90_and_120_of_140():
         steps=config.train.steps,
         drops=tuple(config.train.drops),
     )
+
+
+def test_real_peoples_checkpoint_is_at_most_ten_megabytes_in_half_precision():
+    model, variables = variables_of(load('real').get_config())
+    assert model.cells(128) == 32
+    assert 2 * sum(leaf.size for leaf in jax.tree.leaves(variables)) <= 9.9e6
 
 
 def test_personalization_alone_trains_nothing_and_runs_one_schedule():

@@ -248,8 +248,22 @@ def test_torchvision_encoder(depth, tmp_path):
     config = json.loads((tmp_path / 'encoder' / 'config.json').read_text())
     assert config == {
         'crop': {'bgr': False},
-        'model': {'depth': depth, 'width': 64, 'stem_pool': True},
+        'model': {'depth': depth, 'stages': 4, 'width': 64, 'stem_pool': True},
     }
+
+
+def test_an_encoder_of_fewer_stages_takes_those_it_has(tmp_path):
+    parts, tensors = resnet(18)
+    torch_files.write(tmp_path / 'resnet.pth', tensors)
+    before = fresh_state(PoseModel(depth=18, stages=3, joints=5, keypoints=6))
+    after = convert.load_encoder(str(tmp_path / 'resnet.pth'), before)
+    found = after.params['encoder']['resnet']
+    assert 'layer3_1' in found and 'layer4_0' not in found
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        found,
+        {name: parts['params']['encoder']['resnet'][name] for name in found},
+    )
 
 
 @pytest.mark.parametrize(

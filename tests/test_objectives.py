@@ -84,3 +84,36 @@ def test_entropy_of_flat_heatmaps_is_that_of_a_fair_choice_and_of_a_peak_is_none
     peak[:, 1, 2] = 100
     np.testing.assert_allclose(spatial_entropy(flat), np.log(16), rtol=1e-6)
     np.testing.assert_allclose(spatial_entropy(peak), 0, atol=1e-6)
+
+
+def test_images_are_rebuilt_and_compared_at_a_part_of_their_size():
+    image = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
+    half = PoseModel(**TINY, image_stride=2)
+    np.testing.assert_allclose(half.shrunk(image)[1, 3, 5], image[1, 6:8, 10:12].mean((0, 1)), 1e-5)
+    shapes = jax.eval_shape(half.init_with_output, jax.random.key(0), image, image)[0]
+    seen, rebuilt = shapes
+    assert rebuilt.image.shape == (2, 16, 16, 3)
+    assert seen.supervised.shape[1] == half.cells(32) == PoseModel(**TINY).cells(32)
+
+
+def test_images_are_compared_as_they_are_by_default():
+    image = jnp.zeros((1, 32, 32, 3))
+    assert PoseModel(**TINY).shrunk(image) is image
+
+
+@pytest.mark.parametrize(
+    ('fields', 'size', 'cells'),
+    [({'stages': 3, 'deconvolutions': 2}, 32, 16), ({'stages': 4, 'deconvolutions': 3}, 32, 16)],
+)
+def test_cells_follow_from_how_far_the_encoder_shrinks(fields, size, cells):
+    model = PoseModel(**TINY | fields)
+    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    shape = jax.eval_shape(model.init_with_output, jax.random.key(0), image, image)[0][0]
+    assert shape.supervised.shape[1] == model.cells(size) == cells
+
+
+def test_a_crop_must_suit_both_encoders():
+    with pytest.raises(ValueError, match='crops of 24 pixels: expected a multiple of 16, by which'):
+        PoseModel(**TINY).cells(24)
+    with pytest.raises(ValueError, match='crops of 40 pixels: .* of 16, by which the image enc'):
+        PoseModel(**TINY, image_stride=2, stages=2).cells(40)

@@ -200,3 +200,17 @@ def test_frames_of_penn_action_missing_is_an_error(labels, shared_dir):
     if (shared_dir / 'penn_action' / 'frames').exists():
         pytest.skip('the frames of Penn Action are here')
     expect_error(shared_dir / 'penn_action', 'frames: no such folder')
+
+
+def test_a_teachers_confidence_is_the_visibility_of_what_it_saw(root):
+    sure = np.full((3, 13), 0.9)
+    sure[1], visible = 0.5, np.ones((3, 13))
+    visible[2, 4] = 0
+    path = root / 'labels' / '0001.mat'
+    scipy.io.savemat(path, label(confidence=sure, visibility=visible))
+    expected = np.full((3, 13), 0.9, np.float32)
+    expected[1] = expected[2, 4] = 0
+    np.testing.assert_allclose(penn_action.read_labels(path).visibility, expected)
+    scipy.io.savemat(path, label(confidence=2 * sure))
+    with pytest.raises(ValueError, match='0001.mat: field confidence holds values outside of 0'):
+        penn_action.read_labels(path)

@@ -174,3 +174,28 @@ def test_targets_follow_a_flip(tiny_clips):
     for j in range(13):
         (y, x), (fy, fx) = centre(plain[..., mirror[j]]), centre(flipped[..., j])
         assert fy == y and abs((16 - x) - fx) <= 1
+
+
+def test_without_drops_the_rate_rises_and_falls_to_nothing_along_a_cosine():
+    tx = train.optimizer(learning_rate=1e-2, steps=100, drops=(), warmup=10)
+    params = jnp.zeros(())
+    state, moved = tx.init(params), []
+    for _ in range(101):
+        update, state = tx.update(jnp.ones(()), state)  # Adam's step is its rate here
+        moved.append(-float(update))
+    assert moved[0] == 0
+    np.testing.assert_allclose(moved[5], 5e-3, rtol=1e-3)
+    np.testing.assert_allclose(moved[10], 1e-2, rtol=1e-3)
+    np.testing.assert_allclose(moved[55], 5e-3, rtol=1e-3)
+    assert abs(moved[100]) < 1e-8
+
+
+def test_recolouring_puts_both_images_under_the_same_other_light():
+    one = jax.random.normal(jax.random.key(0), (8, 8, 3))
+    a, b = pairs.recolour(jax.random.key(1), one, 2 * one, std=0.3)
+    assert float(jnp.abs(a - one).max()) > 0.05
+    # A line per channel, the same for both: contrast times value plus offset.
+    contrast, offset = np.polyfit(one[..., 0].ravel(), a[..., 0].ravel(), 1)
+    np.testing.assert_allclose(b[..., 0], contrast * 2 * one[..., 0] + offset, atol=1e-4)
+    same = pairs.recolour(jax.random.key(1), one, std=0.0)[0]
+    np.testing.assert_array_equal(same, one)

@@ -162,7 +162,7 @@ def from_torchvision(tensors: Tensors) -> tuple[Variables, dict[str, Any]]:
 
     The classifier is left out. Raises ValueError as `from_release` does.
     """
-    settings = {name: infer(tensors)[name] for name in ('depth', 'width', 'stem_pool')}
+    settings = {name: infer(tensors)[name] for name in ('depth', 'stages', 'width', 'stem_pool')}
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     model = PoseModel(variant='baseline', **settings)
     whole = jax.eval_shape(model.init, jax.random.key(0), image, image)
@@ -307,6 +307,7 @@ def infer(tensors: Mapping[str, Any]) -> dict[str, Any]:
         | {
             'variant': _variant(shapes),
             'depth': _depth(shapes),
+            'stages': len(_blocks(shapes)),
             'deconvolutions': max(places, default=-1) // 3 + 1,
         }
         | {name: _size(shapes, *says) for name, says in SIZES.items()}
@@ -325,12 +326,11 @@ def _variant(names: Mapping[str, Any]) -> str:
 
 
 def _depth(names: Mapping[str, Any]) -> int:
-    """The ResNet with as many blocks in each stage."""
-    found = {m.groups() for n in names if (m := re.match(r'layer([1-4])\.(\d+)\.(?:conv|bn)', n))}
-    blocks = tuple(sum(stage == s for stage, _ in found) for s in '1234')
+    """The ResNet with as many blocks in each stage that there is."""
+    blocks = _blocks(names)
     bottleneck = _any(names, r'layer\d\.\d+\.(conv|bn)3\.')
     for depth, shape in backbone.STAGES.items():
-        if shape == (blocks, bottleneck):
+        if (shape[0][: len(blocks)], shape[1]) == (blocks, bottleneck):
             return depth
     raise ValueError(
         f'no ResNet has {blocks} {"bottleneck" if bottleneck else "basic"} blocks; '
@@ -338,9 +338,16 @@ def _depth(names: Mapping[str, Any]) -> int:
     )
 
 
+def _blocks(names: Mapping[str, Any]) -> tuple[int, ...]:
+    """The number of blocks of each stage, up to the last stage that has any."""
+    found = {m.groups() for n in names if (m := re.match(r'layer([1-4])\.(\d+)\.(?:conv|bn)', n))}
+    last = max((int(stage) for stage, _ in found), default=4)
+    return tuple(sum(stage == str(s) for stage, _ in found) for s in range(1, last + 1))
+
+
 def _check_release(settings: Mapping[str, Any]) -> None:
     """Raises ValueError for a model that no configuration of the release's code is."""
-    fixed = {'width': 64, 'image_width': 32, 'stem_pool': True}
+    fixed = {'width': 64, 'image_width': 32, 'stem_pool': True, 'stages': 4}
     if settings['variant'] == 'transformer':
         fixed['feedforward'] = 4 * settings['features']
     for name, value in fixed.items():
@@ -392,8 +399,11 @@ def _read_encoder(path: pathlib.Path, wanted: Variables) -> Variables:
     """The ResNet `wanted` from torchvision's file."""
     tensors = torch_files.read(path)
     try:
-        _check_resnet(infer(tensors) if _is_resnet(tensors) else {}, infer(to_release(wanted)))
-        return _fill(wanted, tensors, surplus=CLASSIFIER)
+        ours = infer(to_release(wanted))
+        _check_resnet(infer(tensors) if _is_resnet(tensors) else {}, ours)
+        # An encoder of fewer stages takes those that it has.
+        stages = ours['stages']
+        return _fill(wanted, tensors, surplus=rf'{CLASSIFIER}|layer[{stages + 1}-5]\..*')
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from None
 

@@ -94,6 +94,7 @@ def prepare(
     spec: pairs.CropSpec,
     mirror: tuple[int, ...],
     augment: dict[str, float],
+    colour_std: float = 0.0,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Raw pairs to (target `[B, S, S, 3]`, source, heatmaps `[B, h, w, J]`, weights `[B, J]`).
 
@@ -106,6 +107,10 @@ def prepare(
         target, source, affine = pairs.crop_pair(
             pair.target, pair.source, pair.box, augmentation, spec=spec, valid=pair.size
         )
+        if colour_std:
+            target, source = pairs.recolour(
+                jax.random.fold_in(key, 1), target, source, std=colour_std
+            )
         maps, weights = pairs.targets(
             pair.joints, pair.visibility, affine, augmentation.flip, spec=spec, mirror=mirror
         )
@@ -165,12 +170,13 @@ def train_step(
     spec: pairs.CropSpec,
     mirror: tuple[int, ...],
     augment: dict[str, float],
+    colour_std: float = 0.0,
     objective: Objective | None,
     reconstruction_weight: float,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Metrics]:
     """One step of joint optimisation; `batch` and `keys` are this device's share."""
-    crops = prepare(batch, keys, spec=spec, mirror=mirror, augment=augment)
+    crops = prepare(batch, keys, spec=spec, mirror=mirror, augment=augment, colour_std=colour_std)
     rng = jax.random.fold_in(rng, lax.axis_index(axis_name)) if axis_name else rng
     grad = jax.grad(joint_loss, has_aux=True)
     grads, (batch_stats, loss_means, metrics) = grad(

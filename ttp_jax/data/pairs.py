@@ -128,6 +128,17 @@ def crop_pair(
     )
 
 
+def recolour(rng: jax.Array, *images: jax.Array, std: float) -> tuple[jax.Array, ...]:
+    """Normalised images `[S, S, 3]` of one scene, all under one other light.
+
+    std: of the logarithm of the contrast, of the brightness, and twice that of each channel's tint,
+    in the units of `geometry.normalise`.
+    """
+    contrast, brightness, *tint = std * jax.random.normal(rng, (5,))
+    offset = brightness + 0.5 * jnp.stack(tint)
+    return tuple(jnp.exp(contrast) * image + offset for image in images)
+
+
 def targets(
     joints: jax.Array,
     visibility: jax.Array,

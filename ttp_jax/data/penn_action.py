@@ -27,12 +27,15 @@ class Label:
     split: str  # 'train' or 'test'
     action: str
     joints: np.ndarray  # [frames, 13, 2] float32, (x, y) as in the file
-    visibility: np.ndarray  # [frames, 13] float32 in {0, 1}
+    visibility: np.ndarray  # [frames, 13] float32: 0, or 1, or an estimator's confidence
     boxes: np.ndarray  # [frames, 4] float32, x1, y1, x2, y2 as in the file
 
 
 def read_labels(path: str | pathlib.Path) -> Label:
     """Reads one label file.
+
+    Labels that a pose estimator made may have its `confidence` `[frames, 13]` in 0 ... 1 as another
+    field. It is the visibility then of joints that are visible; up to 0.5 they count as unseen.
 
     Two of the data set's videos, 1154 and 1865, have one box fewer than frames: the last box is
     repeated.
@@ -47,6 +50,8 @@ def read_labels(path: str | pathlib.Path) -> Label:
     visibility = _annotation(fields, 'visibility', frames, path)
     if not np.isin(visibility, (0, 1)).all():
         raise ValueError(f'{path}: field visibility holds values other than 0 and 1')
+    if 'confidence' in fields:
+        visibility = visibility * _confidence(fields, frames, path)
     mark = _scalar(fields, 'train', path)
     if mark not in _SPLITS:
         raise ValueError(f'{path}: field train is {mark}, expected 1 (train) or -1 (test)')
@@ -74,6 +79,13 @@ def _annotation(
     if values.shape != expected:
         raise ValueError(f'{path}: field {name} has shape {values.shape}, expected {expected}')
     return matlab.finite(values, name, path)
+
+
+def _confidence(fields: dict[str, np.ndarray], frames: int, path: pathlib.Path) -> np.ndarray:
+    values = _annotation(fields, 'confidence', frames, path)
+    if values.min() < 0 or values.max() > 1:
+        raise ValueError(f'{path}: field confidence holds values outside of 0 ... 1')
+    return np.where(values > 0.5, values, 0).astype(np.float32)
 
 
 def _boxes(fields: dict[str, np.ndarray], frames: int, path: pathlib.Path) -> np.ndarray:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ttp_jax.data import bbc_pose, clips, human36m, penn_action, skeletons
+from ttp_jax.data import bbc_pose, clips, human36m, mixed, penn_action, skeletons
 from ttp_jax.data import prepared as records
 from ttp_jax.data.drawn import synthetic
 
@@ -43,6 +43,51 @@ def drawn(
 
     train = people('train', train_people) if training else ()
     return DataSet(train, people('test', test_people), skeletons.PENN_ACTION)
+
+
+def several(
+    *,
+    seed: int,
+    training: bool,
+    test_people: int,
+    roots: Sequence[str] = (),
+    drawn_people: int = 0,
+    frames: int = 24,
+    size: int = 112,
+    motion: str = '',
+    validation: float = 0.0,
+    evaluate: str = 'test',
+) -> DataSet:
+    """Folders in Penn Action's layout and people drawn from a seed, trained on together.
+
+    Each has as large a share of training as it has frames. evaluate: the part of the first folder
+    that stands in for the test split, as `mixed.part` names it.
+    """
+    _check_roots(roots)
+    train = mixed.training_clips(roots, validation=validation) if training else []
+    if drawn_people and training:
+        train += synthetic.drawn_clips(
+            seed=seed,
+            split='train',
+            people=drawn_people,
+            frames=frames,
+            size=size,
+            motion=motion or None,
+        )
+    test = mixed.part(roots[0], evaluate, validation=validation)
+    if not test:
+        raise ValueError(
+            f'{roots[0]}: no clip is of the {evaluate} part, with config.data.validation='
+            f'{validation}; expected a larger share'
+        )
+    return DataSet(train, test[: test_people or None], skeletons.PENN_ACTION)
+
+
+def _check_roots(roots: Sequence[str]) -> None:
+    if not roots:
+        raise ValueError('config.data.roots is empty, expected the folders to train on')
+    for root in roots:
+        _check_folder('mixed', root, '')
 
 
 # Of each recorded data set: its folder's reader, its joints, and its box convention.
@@ -94,7 +139,9 @@ def _check_folder(name: str, root: str, prepared: str) -> None:
         )
 
 
-LOADERS = {'drawn': drawn} | {name: functools.partial(recorded, name) for name in RECORDED}
+LOADERS = {'drawn': drawn, 'mixed': several} | {
+    name: functools.partial(recorded, name) for name in RECORDED
+}
 
 
 def load(name: str, *, training: bool = True, seed: int = 0, **options: Any) -> DataSet:
@@ -122,6 +169,8 @@ def check(name: str, **options: Any) -> None:
             )
     if name in RECORDED:
         _check_folder(name, options.get('root', ''), options.get('prepared', ''))
+    if name == 'mixed':
+        _check_roots(options.get('roots', ()))
 
 
 def _taken(name: str) -> Mapping[str, inspect.Parameter]:

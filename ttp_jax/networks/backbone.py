@@ -2,7 +2,8 @@
 
 Contract: images `[N, H, W, 3]`, normalised RGB (or BGR, if the weights want it), to features
 `[N, H / s, W / s, features]`, where the output stride s is 32 / 2**deconvolutions with the stem's
-max-pool and 16 / 2**deconvolutions without it. `width` is the number of channels after the stem
+max-pool and 16 / 2**deconvolutions without it, and half of that for each of the four stages that
+`stages` leaves out. `width` is the number of channels after the stem
 (64 in every published ResNet); all other channel counts follow from it.
 """
 
@@ -74,7 +75,8 @@ def _shortcut(block: nn.Module, x: jax.Array, features: int) -> jax.Array:
 class ResNet(nn.Module):
     """Stem and four stages: `[N, H, W, 3]` to `[N, H / 32, W / 32, 8 * width * expansion]`.
 
-    Raises ValueError for a depth that is not in `STAGES`.
+    Fewer `stages` end earlier: with three it is `[N, H / 16, W / 16, 4 * width * expansion]`, and most
+    of the numbers are gone. Raises ValueError for a depth that is not in `STAGES`.
     """
 
     depth: int
@@ -82,6 +84,7 @@ class ResNet(nn.Module):
     stem_pool: bool
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
+    stages: int = 4
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -92,7 +95,7 @@ class ResNet(nn.Module):
         x = nn.relu(self.norm(name='bn1')(self.conv(self.width, 7, 2, name='conv1')(x)))
         if self.stem_pool:
             x = layers.max_pool(x, 3, ((1, 1), (1, 1)))
-        for stage, count in enumerate(blocks):
+        for stage, count in enumerate(blocks[: self.stages]):
             for i in range(count):
                 x = block(
                     self.width * 2**stage,
@@ -119,6 +122,7 @@ class Encoder(nn.Module):
     lowering: str = 'library'
     axis_name: str | None = None
     dtype: Any = None
+    stages: int = 4
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
@@ -126,7 +130,9 @@ class Encoder(nn.Module):
         norm = functools.partial(
             layers.BatchNorm, use_running_average=not self.train, axis_name=self.axis_name
         )
-        x = ResNet(self.depth, self.width, self.stem_pool, conv, norm, name='resnet')(images)
+        x = ResNet(self.depth, self.width, self.stem_pool, conv, norm, self.stages, name='resnet')(
+            images
+        )
         for i in range(self.deconvolutions):
             x = layers.ConvTranspose(
                 self.features,

@@ -40,7 +40,10 @@ class Heatmaps(NamedTuple):
 
 
 class Reconstruction(NamedTuple):
-    """The target rebuilt: image `[N, H, W, 3]`, its keypoints `[N, K, 2]`, (x, y) in cells."""
+    """The target rebuilt: image `[N, H / s, W / s, 3]`, its keypoints `[N, K, 2]`, (x, y) in cells.
+
+    s: the model's `image_stride`.
+    """
 
     image: jax.Array
     keypoints: jax.Array
@@ -162,19 +165,22 @@ class PoseModel(nn.Module):
 
     `train` chooses batch statistics and dropout, `lowering` how convolutions are computed
     (layers.py), `axis_name` the devices that share batch statistics. None of them changes the
-    parameters: `model.clone(train=False, lowering=...)` applies the same tree. Raises ValueError
-    for an unknown variant or depth.
+    parameters: `model.clone(train=False, lowering=...)` applies the same tree. With an
+    `image_stride` of 2 images are rebuilt, and compared, at half their size: a step costs less, and
+    heatmaps stay as fine. Raises ValueError for an unknown variant or depth.
     """
 
     joints: int = 13
     keypoints: int = 30
     variant: str = 'transformer'
     depth: int = 50
+    stages: int = 4
     width: int = 64
     stem_pool: bool = True
     deconvolutions: int = 3
     features: int = 256
     image_width: int = 32
+    image_stride: int = 1
     heads: int = 4
     feedforward: int = 1024
     dropout: float = 0.1
@@ -200,7 +206,13 @@ class PoseModel(nn.Module):
             kernel_init=nn.initializers.normal(0.001),
         )
         self.encoder = backbone.Encoder(
-            self.depth, self.width, self.stem_pool, self.deconvolutions, self.features, **how
+            self.depth,
+            self.width,
+            self.stem_pool,
+            self.deconvolutions,
+            self.features,
+            stages=self.stages,
+            **how,
         )
         if self.variant == 'transformer':
             self.affinity_transformer = AffinityTransformer(
@@ -237,11 +249,16 @@ class PoseModel(nn.Module):
 
         Raises ValueError for a size that the encoder cannot shrink evenly.
         """
-        shrink = 32 if self.stem_pool else 16
-        if size % max(shrink, 8):
+        shrink = 2 ** (self.stages + self.stem_pool)
+        if size % shrink:
             raise ValueError(
                 f'crops of {size} pixels: expected a multiple of {shrink}, by which '
                 'the encoder shrinks them'
+            )
+        if size % (8 * self.image_stride):
+            raise ValueError(
+                f'crops of {size} pixels: expected a multiple of {8 * self.image_stride}, by which '
+                'the image encoders shrink them'
             )
         return size // shrink * 2**self.deconvolutions
 
@@ -265,10 +282,11 @@ class PoseModel(nn.Module):
         return self.self_supervised_head(self.encoder(images))
 
     def reconstruct(self, self_supervised: jax.Array, source: jax.Array) -> Reconstruction:
-        """The target from its keypoints and the source's appearance (paper section 3.1).
+        """The target, `shrunk`, from its keypoints and the source's appearance (3.1).
 
         self_supervised `[N, h, w, K]` of the target; source `[N, H, W, 3]`.
         """
+        source = self.shrunk(source)
         keypoints = keypoint_bottleneck(self_supervised)
         maps = pose_maps(
             keypoints,
@@ -279,6 +297,14 @@ class PoseModel(nn.Module):
         appearance = self.appearance_encoder(source)
         image = self.renderer(jnp.concatenate([appearance, self.pose_encoder(maps)], axis=-1))
         return Reconstruction(image, keypoints)
+
+    def shrunk(self, images: jax.Array) -> jax.Array:
+        """Images `[N, H, W, 3]` at the size they are rebuilt in, `[N, H / s, W / s, 3]`: s x s means."""
+        s = self.image_stride
+        if s == 1:
+            return images
+        n, height, width, channels = images.shape
+        return images.reshape(n, height // s, s, width // s, s, channels).mean((2, 4))
 
     def __call__(
         self, target: jax.Array, source: jax.Array

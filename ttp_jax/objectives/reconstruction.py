@@ -58,7 +58,7 @@ def loss(
     if maps is None:
         maps = model.self_supervised_heatmaps(target)
     rebuilt = model.reconstruct(maps, source)
-    terms = reconstruction_terms(rebuilt.image, target, perceptual=context.perceptual)
+    terms = reconstruction_terms(rebuilt.image, model.shrunk(target), perceptual=context.perceptual)
     total, loss_means = balance(terms, loss_means, axis_name=context.axis_name)
     return Outcome(total, loss_means, {'reconstruction': total, 'pixels': terms[0]})
 

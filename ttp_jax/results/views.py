@@ -65,7 +65,7 @@ def view(
     return View(
         source=image(source_crop),
         target=image(target_crop),
-        reconstruction=None if rebuilt is None else image(rebuilt.image[0]),
+        reconstruction=None if rebuilt is None else image(_enlarged(rebuilt.image[0], spec.size)),
         self_supervised=None if rebuilt is None else np.asarray(rebuilt.keypoints[0]) * spec.stride,
         affinity=None if maps.affinity is None else np.asarray(maps.affinity[0]),
     )
@@ -115,6 +115,12 @@ def _crop(clip: Clip, frame: int, *, box: np.ndarray, spec: pairs.CropSpec) -> j
 @functools.partial(jax.jit, static_argnames='model')
 def _apply(params, batch_stats, target, source, *, model: PoseModel):
     return model.apply({'params': params, 'batch_stats': batch_stats}, target, source)
+
+
+def _enlarged(image: jax.Array, size: int) -> jax.Array:
+    """An image that was rebuilt at a part of the crop's size, each pixel repeated."""
+    times = size // image.shape[0]
+    return image.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def _image(normalised: jax.Array, *, bgr: bool) -> np.ndarray:

@@ -43,6 +43,10 @@ def _data() -> dict:
         'root': '',  # recorded: the data set's own folder, laid out as its module in data/ says
         'motion': '',  # drawn: a folder of Penn Action labels to take the motion from
         'prepared': '',  # recorded: where `python -m ttp_jax.data.prepare` put it, instead of root
+        'roots': (),  # mixed: folders in penn_action's layout, the first with people's labels
+        'drawn_people': 0,  # mixed: so many drawn people are trained on as well
+        'validation': 0.0,  # mixed: share of source videos that is kept out of training
+        'evaluate': 'test',  # mixed: or 'validation' or 'train', whom to personalize to
         'train_people': 16,  # 0: everyone (recorded only)
         'test_people': 12,
         'frames': 24,  # drawn: per clip
@@ -57,11 +61,13 @@ def _model() -> dict:
         'variant': 'transformer',  # a row of the paper's table: networks/model.py
         'keypoints': 24,  # self-supervised ones
         'depth': 18,  # of the ResNet
+        'stages': 4,  # of the ResNet; 3 leave out the last one
         'width': 24,  # channels after its stem; all others of the encoder follow
         'stem_pool': False,  # torchvision's max-pool after the stem; it halves the size once more
         'deconvolutions': 3,  # each doubles the size of the features
         'features': 64,  # their channels
         'image_width': 12,  # channels of the image encoders' first layers; the renderer's follow
+        'image_stride': 1,  # 2: images are rebuilt, and compared, at half their size
         'heads': 4,  # of the Transformer's attention; divides `features`
         'feedforward': 256,
         'dropout': 0.1,  # of the Transformer, in training
@@ -77,7 +83,9 @@ def _train() -> dict:
         'lowering': 'auto',  # of convolutions: what suits the backend, or as in networks/layers.py
         'dtype': 'float32',  # or 'bfloat16': what networks compute in; parameters stay float32
         'learning_rate': 1e-3,
-        'drops': (90 / EPOCHS, 120 / EPOCHS),  # where the rate falls tenfold, in parts of the run
+        'drops': (90 / EPOCHS, 120 / EPOCHS),  # where the rate falls tenfold; (): along a cosine
+        'warmup': 0,  # steps in which the rate rises before it falls along a cosine
+        'colour_std': 0.0,  # how far brightness, contrast and tint are changed
         'objective': '',  # the task without labels: '' for the model variant's own
         'reconstruction_weight': 1e-3,  # of that task's loss, whichever it is
         # Half the paper's rotation and scale: a short run has no time to learn what it never meets.

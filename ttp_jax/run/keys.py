@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
-from ttp_jax.data import sets
+from ttp_jax.data import mixed, sets
 from ttp_jax.networks import backbone, layers, model, perceptual
 from ttp_jax.objectives import registry
 from ttp_jax.personalize.schedules import SCHEDULES
@@ -118,6 +118,10 @@ def _are_patterns(value: Any) -> bool:
     return _is_tuple(value) and all(isinstance(p, str) and _compiles(p) for p in value)
 
 
+def _are_texts(value: Any) -> bool:
+    return _is_tuple(value) and all(isinstance(item, str) for item in value)
+
+
 def _compiles(pattern: str) -> bool:
     try:
         re.compile(pattern)
@@ -153,6 +157,10 @@ KEYS = (
         'data.root': Key(TEXT, ALL),
         'data.motion': Key(TEXT, ALL),
         'data.prepared': Key(TEXT, ALL),
+        'data.roots': Key(expect('a tuple of folders', _are_texts), ALL),
+        'data.drawn_people': Key(whole(0), ALL),
+        'data.validation': Key(between(0, 1, '[)'), ALL),
+        'data.evaluate': Key(known('part', mixed.PARTS), TESTED),
         'data.train_people': Key(whole(0), ALL),
         'data.test_people': Key(whole(0), TESTED),
         'data.frames': Key(whole(0), ALL),
@@ -164,11 +172,13 @@ KEYS = (
         'model.variant': Key(known('variant', model.VARIANTS), ALL),
         'model.keypoints': Key(whole(1), ALL),
         'model.depth': Key(known('ResNet of depth', backbone.STAGES), ALL),
+        'model.stages': Key(whole(1, 4), ALL),
         'model.width': Key(whole(1), ALL),
         'model.stem_pool': Key(FLAG, ALL),
         'model.deconvolutions': Key(whole(1, 5), ALL),
         'model.features': Key(whole(1), ALL),
         'model.image_width': Key(whole(1), ALL),
+        'model.image_stride': Key(whole(1, 8), ALL),
         'model.heads': Key(whole(1), ALL),
         'model.feedforward': Key(whole(1), ALL),
         'model.dropout': Key(between(0, 1, '[)'), ALL),
@@ -184,6 +194,7 @@ KEYS = (
         'train.learning_rate': Key(between(0, 1, '(]'), ALL),
         'train.drops': Key(expect('a tuple of ascending numbers in (0, 1)', _are_drops), ALL),
         'train.warmup': Key(whole(0), ALL),
+        'train.colour_std': Key(at_least(0), ALL),
         'train.objective': Key(OBJECTIVE, ALL),
         'train.reconstruction_weight': Key(at_least(0), ALL),
         'train.augment.scale_std': Key(at_least(0), ALL),

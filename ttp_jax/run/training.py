@@ -22,6 +22,7 @@ def train_phase(run: Run) -> None:
         spec=run.spec,
         mirror=run.data.skeleton.mirror,
         augment=config.augment.to_dict(),
+        colour_std=config.colour_std,
         objective=run.trains_by,
         reconstruction_weight=config.reconstruction_weight,
         devices=capacity.training_devices(),

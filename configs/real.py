@@ -1,0 +1,62 @@
+"""Real people: several folders of clips and drawn people in one training, then the test clips.
+
+    python experiments/unfold_encoder.py FOLDED.npz ROOT runs/encoder.pth
+    python -m ttp_jax.main --config=configs/real.py --workdir=runs/real \
+        --config.data.roots="('ROOT', 'TEACHER_ROOT')" \
+        --config.data.motion=PENN_ACTION/labels --config.train.encoder_weights=runs/encoder.pth
+
+ROOT holds clips that people labelled, TEACHER_ROOT clips that a pose estimator labelled, both laid
+out as ttp_jax/data/mixed.py says; FOLDED.npz is ResNet-18's ImageNet features up to its third
+stage. The second command goes on where it was stopped, and ends in the table of the test clips.
+
+Whatever is chosen is chosen with `--config.data.evaluate=validation`: clips of the source videos
+that training leaves out. `train.steps` fit 80 minutes of one core.
+"""
+
+from ml_collections import ConfigDict
+
+from ttp_jax.run import defaults
+
+VARIANTS = ('mixed',)
+
+
+def get_config(variant: str = 'mixed') -> ConfigDict:
+    if variant not in VARIANTS:
+        raise ValueError(f'configs/real.py: no variant {variant!r}; known: {", ".join(VARIANTS)}')
+    return mixed()
+
+
+def mixed() -> ConfigDict:
+    """A ResNet-18 without its last stage, 4.9 million numbers in all, on crops of 128 pixels."""
+    config = defaults.small()
+    config.data.update(
+        {
+            'name': 'mixed',
+            'drawn_people': 192,
+            'frames': 24,
+            'size': 144,
+            'validation': 0.15,
+            'train_people': 0,
+            'test_people': 0,
+        }
+    )
+    config.crop.size = 128
+    config.model.update(
+        {
+            'stages': 3,
+            'width': 64,
+            'stem_pool': True,
+            'deconvolutions': 2,
+            'features': 120,
+            'image_width': 16,
+            'image_stride': 2,
+        }
+    )
+    config.train.update(
+        {'steps': 9000, 'learning_rate': 5e-4, 'drops': (), 'warmup': 300, 'colour_std': 0.25}
+    )
+    config.train.augment.update(scale_std=0.25, rotation_std=30.0)
+    # A good network has little to gain; the steps that a poorer one needs would tear it apart.
+    config.personalize.online.epochs = 1
+    config.personalize.offline.update(config.personalize.online.to_dict())
+    return config

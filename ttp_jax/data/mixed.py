@@ -1,0 +1,72 @@
+"""Several folders of clips and drawn people as one data set, with whole source videos held out.
+
+Contract: every folder is laid out as Penn Action's, and a `videos.json` beside `labels` says which
+video each clip was cut from: a list of objects with `video`, the label's number, and `source`, the
+video's name. The first folder's labels are the truth: validation and test clips come from it alone.
+The others, say those of a pose estimator, are trained on. No source is on two sides: a held-out
+video's clips are left out of training in whichever folder they lie.
+"""
+
+import json
+import pathlib
+import zlib
+from collections.abc import Sequence
+
+from ttp_jax.data import penn_action
+from ttp_jax.data.clips import Clip
+
+PARTS = ('test', 'validation', 'train')
+
+
+def sources(root: str | pathlib.Path) -> dict[str, str]:
+    """The source video of each clip of a folder, by the clip's id, from its `videos.json`.
+
+    Raises ValueError when the file is missing, is no JSON, or lacks a field.
+    """
+    path = pathlib.Path(root) / 'videos.json'
+    try:
+        return {f'{video["video"]:04d}': video['source'] for video in json.loads(path.read_text())}
+    except OSError as error:
+        raise ValueError(
+            f'{path}: cannot be read ({error.strerror}), expected the source of every clip'
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f'{path}: {error!r}, expected a list of objects with "video" and "source"'
+        ) from None
+
+
+def held_out(source: str, share: float) -> bool:
+    """Whether a source video is of the validation part: about `share` of all names are.
+
+    It follows from the name alone, so that videos which are added later move no other one.
+    """
+    return zlib.crc32(source.encode()) < share * 2**32
+
+
+def training_clips(roots: Sequence[str], *, validation: float) -> list[Clip]:
+    """The clips to train on of all folders, one folder after the other, frames still on disk.
+
+    Raises ValueError as `part` does.
+    """
+    return [clip for root in roots for clip in part(root, 'train', validation=validation)]
+
+
+def part(root: str, name: str, *, validation: float) -> list[Clip]:
+    """The clips of one part of a folder: 'test', or of its training split 'validation' or 'train'.
+
+    validation: the share of source videos that is held out of the training split.
+
+    Raises ValueError for another part, for a clip without a source, as `sources` does and as
+    `penn_action.penn_action_clips` does.
+    """
+    if name not in PARTS:
+        raise ValueError(f'part is {name!r}, expected one of {PARTS}')
+    if name == 'test':
+        return penn_action.penn_action_clips(root, split='test')
+    source = sources(root)
+    people = penn_action.penn_action_clips(root, split='train')
+    if missing := [clip.id for clip in people if clip.id not in source]:
+        raise ValueError(f'{root}/videos.json: clip {missing[0]} is missing, expected its source')
+    wanted = name == 'validation'
+    return [clip for clip in people if held_out(source[clip.id], validation) == wanted]
