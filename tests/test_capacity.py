@@ -59,38 +59,28 @@ def problem():
 def planned_bytes(problem, people, batch):
     """What XLA means to hold while it adapts `people` people."""
     model, network, trainable, frozen, batch_stats = problem
-    runner = many_people.make_runner(
-        model=model,
+    method = inner_loop.Method(
+        model=model.clone(lowering='matmul'),
         perceptual=network,
         objective=RECONSTRUCTION,
         tx=optax.adam(1e-4),
         schedule='offline',
         batch=batch,
-        segment=2,
         spec=pairs.CropSpec(32, model.cells(32)),
         augment={},
-        devices=jax.local_devices()[:1],
     )
+    loop = many_people.make_runner(method, segment=2, devices=jax.local_devices()[:1]).loop
+    shared = inner_loop.Shared(trainable, frozen, batch_stats, jnp.ones(4), network.weights)
     person = inner_loop.Person(
         jnp.zeros((people, 2, 40, 40, 3), jnp.uint8),
         jnp.full((people, 2), 40),
         jnp.tile(jnp.float32([4, 4, 30, 30]), (people, 2, 1)),
         jnp.full(people, 2),
     )
-    states = runner.start(trainable, jnp.ones(4), person)
-    plan = (
-        runner.adapt.lower(
-            states,
-            frozen,
-            batch_stats,
-            network.weights,
-            person,
-            jax.random.split(jax.random.key(0), people),
-            jnp.arange(2),
-        )
-        .compile()
-        .memory_analysis()
-    )
+    progress = loop.start(shared, person)
+    keys = jax.random.split(jax.random.key(0), people)
+    compiled = loop.learn.lower(progress, shared, person, keys, jnp.arange(2)).compile()
+    plan = compiled.memory_analysis()
     return plan.temp_size_in_bytes + plan.argument_size_in_bytes
 
 

@@ -56,47 +56,54 @@ class Setup(NamedTuple):
     method: inner_loop.Method
 
 
-def alone(setup, clip, schedule, *, padded=None, key=None, segment=None):
-    """`personalize_person` on one clip, in one segment unless it is said otherwise."""
-    frames = padded or len(clip.frames)
+FRAMES, SEGMENT = 9, 3  # everyone is padded to so many frames: programs are compiled once
+_compiled = {}
+
+
+def compiled(make, *key):
+    """What `make` makes, once for each key: most of these tests' time is compilation."""
+    if key not in _compiled:
+        _compiled[key] = make()
+    return _compiled[key]
+
+
+def alone(setup, clip, schedule, *, frames=FRAMES, segment=SEGMENT, key=None):
+    """`personalize_person` on one clip, without any lift."""
+
+    def make():
+        loop = inner_loop.one_person(setup.method._replace(schedule=schedule))
+        return loop._replace(learn=jax.jit(loop.learn), predict=jax.jit(loop.predict))
+
     stacked = chunks.stack_people([clip], frames=frames, size=clip.frames.shape[1:3])
-    loop = inner_loop.one_person(setup.method._replace(schedule=schedule))
     return inner_loop.personalize_person(
         setup.shared,
         jax.tree.map(lambda x: jnp.asarray(x[0]), stacked),
         jax.random.key(0) if key is None else key,
-        loop=loop._replace(learn=jax.jit(loop.learn), predict=jax.jit(loop.predict)),
-        segments=chunks.segments(frames, segment or frames),
+        loop=compiled(make, schedule, id(setup.method.tx)),
+        segments=chunks.segments(frames, segment),
     )
 
 
 def together(
-    setup,
-    clips,
-    schedule,
-    *,
-    seed=0,
-    lowering='matmul',
-    people_per_chunk=4,
-    keep=None,
-    devices=None,
+    setup, clips, schedule, *, seed=0, lowering='matmul', people_per_chunk=4, keep=None, devices=4
 ):
+    devices = jax.local_devices()[: min(devices, people_per_chunk)]
     method = setup.method._replace(
         schedule=schedule, model=setup.method.model.clone(lowering=lowering)
     )
-    devices = (devices or jax.local_devices())[:people_per_chunk]
-    (bucket,) = chunks.buckets([len(clip.frames) for clip in clips], [(48, 48)] * len(clips))
-    bucket = bucket._replace(
-        together=chunks.people_together(len(clips), most=people_per_chunk, devices=len(devices))
+    runner = compiled(
+        lambda: many_people.make_runner(method, devices=devices, segment=SEGMENT),
+        *(schedule, lowering, len(devices), id(setup.method.model)),
+    )
+    bucket = chunks.Bucket(
+        tuple(range(len(clips))),
+        FRAMES,
+        (48, 48),
+        chunks.people_together(len(clips), most=people_per_chunk, devices=len(devices)),
     )
     return dict(
         many_people.personalize_people(
-            clips,
-            chunks.chunks(bucket),
-            runner=many_people.make_runner(method, devices=devices, segment=3),
-            shared=setup.shared,
-            seed=seed,
-            keep=keep,
+            clips, chunks.chunks(bucket), runner=runner, shared=setup.shared, seed=seed, keep=keep
         )
     )
 
@@ -126,9 +133,11 @@ def test_two_people_end_with_different_weights(everyone):
 @pytest.mark.parametrize('schedule', ['online', 'offline'])
 def test_padding_leaves_the_person_untouched(shared, tiny_clips, schedule):
     clip = tiny_clips[1]
-    plain, padded = alone(shared, clip, schedule), alone(shared, clip, schedule, padded=9)
+    plain, padded = alone(shared, clip, schedule, frames=6), alone(shared, clip, schedule)
     n = len(clip.frames)
-    np.testing.assert_allclose(padded.predictions.joints[:n], plain.predictions.joints, atol=1e-3)
+    np.testing.assert_allclose(
+        padded.predictions.joints[:n], plain.predictions.joints[:n], atol=1e-3
+    )
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5),
         padded.state.trainable,
@@ -154,7 +163,8 @@ def test_the_company_does_not_matter(shared, tiny_clips, everyone):
 def test_segments_equal_one_pure_scan(shared, tiny_clips):
     """The driver's segments and people give what `personalize_person` gives one person."""
     clip = tiny_clips[0]
-    pure = alone(shared, clip, 'online', key=many_people.person_keys([clip], 0)[0])
+    key = many_people.person_keys([clip], 0)[0]
+    pure = alone(shared, clip, 'online', frames=6, segment=6, key=key)
     driven = together(shared, [clip], 'online', people_per_chunk=1)[0]
     np.testing.assert_allclose(driven.losses, pure.losses, rtol=1e-3)
     # Later scores drift: Adam moves a bias that has no gradient by the sign of rounding errors.
@@ -166,13 +176,11 @@ def test_segments_equal_one_pure_scan(shared, tiny_clips):
 def test_three_people_on_one_device_get_what_each_gets_alone(shared, tiny_clips, schedule):
     """Under vmap on one device: every segment's losses, the weights, and frozen leaves bitwise."""
     clips = tiny_clips[:3]
-    devices, everyone = jax.local_devices()[:1], dict.fromkeys(range(3), 3)
+    everyone = dict.fromkeys(range(3), 3)
     before = jax.tree.map(np.array, shared.shared.frozen)
-    crowd = together(shared, clips, schedule, people_per_chunk=3, devices=devices, keep=everyone)
+    crowd = together(shared, clips, schedule, people_per_chunk=3, devices=1, keep=everyone)
     for index, clip in enumerate(clips):
-        single = together(
-            shared, [clip], schedule, people_per_chunk=1, devices=devices, keep={0: 3}
-        )[0]
+        single = together(shared, [clip], schedule, people_per_chunk=1, keep={0: 3})[0]
         np.testing.assert_allclose(crowd[index].losses, single.losses, rtol=1e-5)
         for path, leaf in crowd[index].trainable.items():
             np.testing.assert_allclose(leaf, single.trainable[path], rtol=1e-3, atol=1e-5)
@@ -197,7 +205,7 @@ def test_weights_are_those_of_the_moment_of_the_prediction(shared, tiny_clips, s
 
 
 def broken_after(steps):
-    """An optimiser whose updates blow the weights up at a step, so that the next loss is not finite."""
+    """An optimiser that blows the weights up at a step: the next loss is not finite."""
     return optax.chain(
         optax.sgd(1e-3), optax.scale_by_schedule(lambda count: jnp.where(count == steps, 1e38, 1.0))
     )
@@ -217,12 +225,8 @@ def test_a_step_that_is_not_finite_leaves_the_last_finite_state_and_marks_the_pe
 
 def test_a_person_who_failed_costs_nobody_else_and_keeps_the_shared_predictions(shared, tiny_clips):
     clips = [*tiny_clips[:2], dataclasses.replace(tiny_clips[2], boxes=tiny_clips[2].boxes * 1e30)]
-    adapted = together(
-        shared, clips, 'offline', people_per_chunk=3, devices=jax.local_devices()[:1]
-    )
-    company = together(
-        shared, tiny_clips[:3], 'offline', people_per_chunk=3, devices=jax.local_devices()[:1]
-    )
+    adapted = together(shared, clips, 'offline', people_per_chunk=3, devices=1)
+    company = together(shared, tiny_clips[:3], 'offline', people_per_chunk=3, devices=1)
     assert adapted[2].failed_at == 0
     for index in (0, 1):
         assert adapted[index].failed_at == inner_loop.HEALTHY
@@ -310,7 +314,7 @@ def test_every_variant_that_has_a_task_adapts(tiny_clips):
 
 
 def test_partition_claims_every_leaf_and_names_a_pattern_that_claims_none(shared):
-    state, trainable, frozen, _ = shared
+    state, (trainable, frozen, *_) = shared.state, shared.shared
     jax.tree.map(np.testing.assert_array_equal, partition.merge(trainable, frozen), state.params)
     with pytest.raises(ValueError, match="'decoder/.*' matches no parameter"):
         partition.split(state.params, frozen=['decoder/.*'])

@@ -87,7 +87,8 @@ def _check_roots(roots: Sequence[str]) -> None:
     if not roots:
         raise ValueError('config.data.roots is empty, expected the folders to train on')
     for root in roots:
-        _check_folder('mixed', root, '')
+        if not os.path.isdir(root):
+            raise ValueError(f'config.data.roots has {root}: no such folder, expected clips in it')
 
 
 # Of each recorded data set: its folder's reader, its joints, and its box convention.
