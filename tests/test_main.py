@@ -1,5 +1,6 @@
 """The program as a user meets it: a whole run at toy size, a resume, and one line per mistake."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -23,19 +24,15 @@ from ttp_jax.files import predictions, torch_files
 from ttp_jax.networks import perceptual
 from ttp_jax.networks.model import PoseModel
 from ttp_jax.personalize import many_people
-from ttp_jax.run import build, job, resume
+from ttp_jax.results import metrics, views
+from ttp_jax.run import adaptation, build, job, resume
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def tiny_config(variant='drawn'):
     config = joint.get_config(variant)
-    with config.unlocked():
-        config.model = {k: v for k, v in TINY.items() if k != 'joints'} | {
-            'variant': 'transformer',
-            'deconvolutions': 3,
-            'sigma': 2.0,
-        }
+    config.model.update({k: v for k, v in TINY.items() if k != 'joints'})
     config.crop.size = 32
     config.data.update({'train_people': 3, 'test_people': 3})
     if config.data.name == 'drawn':
@@ -99,19 +96,60 @@ def test_only_people_without_predictions_are_adapted_after_a_stop(finished, tmp_
     folder = tmp_path / 'copy' / 'predictions' / 'online'
     (folder / 'test-00001.npz').unlink()
     adapt, adapted = many_people.personalize_people, []
-    monkeypatch.setattr(
-        many_people,
-        'personalize_people',
-        lambda people, **how: adapted.append([clip.id for clip in people]) or adapt(people, **how),
-    )
+
+    def watched(people, chunks, **how):
+        adapted.append([people[i].id for chunk in chunks for i in dict.fromkeys(chunk.members)])
+        return adapt(people, chunks, **how)
+
+    monkeypatch.setattr(many_people, 'personalize_people', watched)
     again = job.execute(tiny_config(), tmp_path / 'copy')
-    assert adapted == [
-        ['test-00000', 'test-00001'],
-        ['test-00000'],
-    ]  # the first is drawn with its weights
+    assert adapted == [['test-00001'], []]
     assert again['people'] == report['people']
-    assert again['made'] == {'online': 8, 'offline': 4}
+    assert again['made'] == {'online': 4, 'offline': 0}
     assert {path.suffix for path in folder.iterdir()} == {'.npz'}
+
+
+def test_predictions_of_other_weights_are_made_again(finished, tmp_path):
+    workdir, report = finished
+    shutil.copytree(workdir, tmp_path / 'copy')
+    run = build.Run(tiny_config(), tmp_path / 'copy')
+    assert len(adaptation.store_of(run, 'before').load()) == 3
+    run.state = run.state.replace(params=jax.tree.map(lambda x: x + 1, run.state.params))
+    assert not adaptation.store_of(run, 'before').load()
+    run = build.Run(tiny_config(), tmp_path / 'copy')
+    run.people[0] = dataclasses.replace(run.people[0], boxes=run.people[0].boxes + 1)
+    assert sorted(adaptation.store_of(run, 'online').load()) == [1, 2]
+
+
+def test_pictures_show_what_was_scored(finished):
+    workdir, report = finished
+    run = build.Run(tiny_config(), workdir)
+    for phase in report['mpck']:
+        store = adaptation.store_of(run, phase)
+        clip, joints = run.people[0], store.load()[0].joints
+        frame = adaptation.pictured_frame(clip)
+        shown = views.prediction(
+            clip, frame, joints[frame], skeleton=run.data.skeleton, spec=run.spec
+        )
+        seen = clip.labels.visibility[frame] > 0
+        right = (~shown.wrong & seen).sum() / seen.sum()
+        one = dataclasses.replace(
+            clip,
+            frames=clip.frames[frame:][:1],
+            boxes=clip.boxes[frame:][:1],
+            labels=type(clip.labels)(*(values[frame:][:1] for values in clip.labels)),
+        )
+        scored = metrics.pck(joints[frame:][:1], *one.labels, skeleton=run.data.skeleton)['mPCK']
+        np.testing.assert_allclose(100 * right, scored)
+        assert store.view(0).target.shape == (32, 32, 3)
+
+
+def test_how_people_were_placed_is_recorded_and_can_be_repeated(finished):
+    config, report = tiny_config(), finished[1]
+    placed = report['placement']
+    config.personalize.people_per_chunk = placed['people_per_chunk']
+    config.personalize.lowering = placed['lowering']
+    assert build.Run(config, finished[0]).placement.record() == placed
 
 
 def test_what_was_adapted_before_an_error_is_kept(finished, tmp_path, monkeypatch):
@@ -121,8 +159,8 @@ def test_what_was_adapted_before_an_error_is_kept(finished, tmp_path, monkeypatc
     shutil.rmtree(folder)
     adapt = many_people.personalize_people
 
-    def breaks(people, **how):
-        for count, result in enumerate(adapt(people, **how)):
+    def breaks(people, chunks, **how):
+        for count, result in enumerate(adapt(people, chunks, **how)):
             if count == 2:
                 raise MemoryError
             yield result
@@ -140,25 +178,28 @@ def test_a_file_of_predictions_is_whole_or_not_there(tmp_path):
 
     clip = synthetic.drawn_clips(seed=0, split='test', people=1, frames=4, size=48)[0]
     adapted = many_people.Adapted(clip.labels.joints, clip.labels.visibility, Breaks())
-    with pytest.raises(MemoryError):
-        predictions.save(tmp_path, clip, adapted, names=skeletons.PENN_ACTION.joints)
-    assert not list(tmp_path.iterdir()) and not predictions.load(tmp_path, [clip])
-
-
-@pytest.mark.parametrize(
-    'content, message',
-    [
-        (b'nothing', 'not a file of predictions'),
-        (None, r'joints have shape \(4, 13, 2\), expected'),
-    ],
-)
-def test_predictions_of_something_else_are_refused(finished, tmp_path, content, message):
-    folder = finished[0] / 'predictions' / 'online'
-    clip = synthetic.drawn_clips(seed=0, split='test', people=1, frames=6, size=48)[0]
     path = tmp_path / f'{clip.id}.npz'
-    path.write_bytes(content or (folder / path.name).read_bytes())
-    with pytest.raises(ValueError, match=f'{path.name}: {message}'):
-        predictions.load(tmp_path, [clip])
+    with pytest.raises(MemoryError):
+        predictions.save(path, adapted, names=skeletons.PENN_ACTION.joints, mark='of now')
+    assert not list(tmp_path.iterdir()) and predictions.load(path, mark='of now') is None
+
+
+def test_predictions_of_another_mark_are_stale(tmp_path):
+    path, joints = tmp_path / 'person.npz', np.ones((4, 13, 2))
+    adapted = many_people.Adapted(joints, joints[..., 0], joints[..., 0], 7, None, 'kept', 'why')
+    predictions.save(path, adapted, names=skeletons.PENN_ACTION.joints, mark='of now')
+    found = predictions.load(path, mark='of now')
+    np.testing.assert_array_equal(found.joints, joints)
+    assert (found.failed_at, found.status, found.reason) == (7, 'kept', 'why')
+    assert predictions.load(path, mark='of later') is None
+
+
+@pytest.mark.parametrize('content', [b'nothing', b'', b'PK\x03\x04 cut off'])
+def test_a_file_that_holds_something_else_is_named(tmp_path, content):
+    path = tmp_path / 'person.npz'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match='person.npz: cannot be read .*; remove it'):
+        predictions.load(path, mark='of now')
 
 
 def test_another_config_in_the_same_workdir_is_refused(finished):
@@ -186,11 +227,12 @@ def test_a_trained_model_can_be_personalized_without_training(finished, tmp_path
 
 def test_people_share_the_devices_there_are(finished):
     config = tiny_config()
-    run = build.Run(config, finished[0])
-    devices = jax.local_devices()
+    devices = tuple(jax.local_devices())
     for wanted, count in ((0, 3), (1, 1), (2, 2), (9, 3)):  # three people, four devices
         config.personalize.people_per_chunk = wanted
-        assert build.people_together(run) == (count, devices[:count])
+        placed = build.Run(config, finished[0]).placement
+        assert placed.devices == devices[:count]
+        assert [bucket.together for bucket in placed.buckets] == [count]
 
 
 def test_a_checkpoint_of_another_shape_is_refused_before_training(finished, tmp_path):
@@ -411,7 +453,7 @@ def test_loss_means_of_another_perceptual_network_start_anew(converted, tmp_path
         ),
         (
             lambda c: c.data.update(name='human36m', root='.', frames=0, size=0),
-            'has 13 joints, config.data.name=human36m has 16; set it to drawn or penn_action$',
+            'has 13 joints, config.data.name=human36m has 16; set it to drawn or mixed or penn_action$',
         ),
     ],
 )
