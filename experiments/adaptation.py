@@ -1,4 +1,4 @@
-"""How should one adapt? Rates, steps, batches and trained parts, on one trained network.
+"""How to personalize: rates, steps, batches and trained parts, compared on one trained network.
 
     python experiments/adaptation.py WORKDIR [--people=12] \
         [--rows='online batch 16,offline batch 16']
@@ -49,7 +49,7 @@ ROWS = {
 
 
 def finished_run(workdir: pathlib.Path, *, people: int) -> build.Run:
-    """A finished run as its workdir has it, with so many test people."""
+    """A finished run, as its workdir describes it, with so many test people."""
     main.keep_compiled_programs()
     capacity.one_device_per_core()
     config = ConfigDict(json.loads((workdir / 'config.json').read_text()))

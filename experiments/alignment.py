@@ -1,4 +1,4 @@
-"""Would learning to rebuild a person move their joints the right way? A cheap look ahead.
+"""Would learning to rebuild a person move their joints the right way? A cheap forecast.
 
     python experiments/alignment.py WORKDIR [--people=12] [--frames=16] [--wait=64]
 
@@ -6,8 +6,8 @@ WORKDIR is a finished run. For people it was trained on and people it was not, p
 between the gradients of the reconstruction loss and of the supervised loss, both with respect to
 encoder and self-supervised head, averaged over people, and for how many it is positive. `--wait`
 asks again for the test people after so many steps of their image networks alone, which move no
-keypoint: as many a frame as bring the longest clip there, so that shorter ones get fewer.
-Personalization follows the first gradient; labels, which it never sees, are in the second.
+keypoint. Everyone gets equally many steps per frame, so that only the longest clip gets all of
+them. Personalization follows the first gradient; labels, which it never sees, are in the second.
 """
 
 import argparse
@@ -32,7 +32,7 @@ SEEING = ('encoder/', 'self_supervised_head/')
 
 
 def cosine(a: partition.Flat, b: partition.Flat) -> jax.Array:
-    """Of two flat trees, as one vector each."""
+    """The cosine between two flat trees, each taken as one vector."""
 
     def dot(x, y):
         return sum(jnp.vdot(x[path], y[path]) for path in x)

@@ -52,8 +52,9 @@ def flops_by_formula(problem: Problem) -> dict[str, int]:
     image of 'joint' training.
 
     A trained layer costs three passes: forward, its weights' gradient and its input's. The first
-    layers of networks that see images have no gradient to pass on. Of the perceptual network, which
-    is frozen, there are the target's and the image's pass forward and one back to the image.
+    layers of networks that see images have no gradient to pass on. The perceptual network is
+    frozen: it takes two passes forward, for the target and for the image, and one back to the
+    image.
     """
     forward = layer_flops(problem.model, problem.size)
     frozen = {name for name in forward if name.startswith('affinity_transformer')}
@@ -158,12 +159,12 @@ def flops_by_xla(problem: Problem, lowering: str) -> float:
 
 
 def trainable_bytes(problem: Problem) -> int:
-    """Of one person's trained parameters in float32."""
+    """How many bytes one person's trained parameters take in float32."""
     return sum(4 * leaf.size for leaf in problem.split()[0].values())
 
 
 def activation_bytes(problem: Problem) -> int:
-    """What the forward pass of one person's step leaves for the backward pass, parameters aside."""
+    """Bytes that a step's forward pass keeps for the backward pass, parameters aside."""
     return capacity.activation_bytes(
         *problem.split(),
         problem.variables['batch_stats'],

@@ -264,7 +264,7 @@ def run(job: Job, *, cache: str, limit: float) -> list[Row]:
 
 
 def latest(rows) -> list[Row]:
-    """Of each number of people, the last row printed."""
+    """The last row printed for each number of people."""
     return list({row.get('people', index): row for index, row in enumerate(rows)}.values())
 
 
@@ -279,7 +279,7 @@ def stopped(row: Row, limit: float) -> Row:
 
 
 def emit(row: Row) -> None:
-    """A row to the parent process; a later one for as many people replaces it."""
+    """Sends a row to the parent process; a later one for as many people replaces it."""
     print(json.dumps(row), flush=True)
 
 
@@ -301,7 +301,7 @@ def time_calls(
 
 
 def resident_bytes() -> int:
-    """The largest this process ever was."""
+    """The most memory that this process ever held."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

@@ -366,14 +366,14 @@ def convert(source: str, target: str) -> str:
     Raises ValueError when `target` is there already, when `source` is missing, truncated or
     foreign, or when its tensors are not what they should be. Nothing half-written is left behind.
     """
-    made = pathlib.Path(target)
-    if made.exists():
+    output = pathlib.Path(target)
+    if output.exists():
         raise ValueError(f'{target}: exists already')
     if pathlib.Path(source).is_dir():
-        return _export(pathlib.Path(source), made)
+        return _export(pathlib.Path(source), output)
     tensors = torch_files.read(source)
     try:
-        return _import(tensors, made)
+        return _import(tensors, output)
     except ValueError as error:
         raise ValueError(f'{source}: {error}') from None
 

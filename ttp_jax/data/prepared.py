@@ -1,8 +1,8 @@
-"""Data sets that were written by `builders`, read back.
+"""Reads back the data sets that `builders` wrote.
 
 Contract: `clips` gives what the data set's own reader gives, to the bit: the same ids, labels and
-pixels in the same order, without a look at the folder that it was prepared from. `frames` and
-`labels` are the records below it: random access, picklable, ready for Grain.
+pixels in the same order, without the folder that it was prepared from. `frames` and `labels` are
+the records that it is made from: random access, picklable, ready for Grain.
 """
 
 import dataclasses

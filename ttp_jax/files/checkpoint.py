@@ -57,8 +57,8 @@ class Checkpoints:
 def load_model(path: str, like: TrainState, *, loss_means: bool = True) -> TrainState:
     """`like` with the parameters, batch statistics and loss means of another run's checkpoint.
 
-    path: a workdir, its `checkpoints` folder, or one step's folder. The optimiser starts afresh,
-    and so do loss means that are not wanted. Raises ValueError as `read` does.
+    path: a workdir, its `checkpoints` folder, or one step's folder. The optimiser's state stays
+    that of `like`, and so do the loss means unless `loss_means`. Raises ValueError as `read` does.
     """
     parts = ('params', 'batch_stats') + ('loss_means',) * loss_means
     wanted = {k: v for k, v in flax.serialization.to_state_dict(like).items() if k in parts}

@@ -27,7 +27,7 @@ VARIANTS = ('transformer', 'shared_keypoint', 'shared_rotation', 'baseline')
 
 
 class Heatmaps(NamedTuple):
-    """What the encoder and its heads see in an image.
+    """What the encoder and its heads make of an image.
 
     supervised `[N, h, w, J]`; self_supervised `[N, h, w, K]`, affinity `[N, J, K]` and rotation
     `[N, 4]` logits are None where the variant has none.
