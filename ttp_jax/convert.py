@@ -104,7 +104,8 @@ COUNTER = 'num_batches_tracked'
 def torch_name(path: str) -> str:
     """'params/encoder/resnet/conv1/kernel' -> 'pose_net.conv1.weight'.
 
-    Raises ValueError for a parameter that the release's models have no place for.
+    Raises:
+      ValueError: for a parameter that the release's models have no place for.
     """
     module, _, leaf = path.partition('/')[2].rpartition('/')
     for ours, theirs in MODULES:
@@ -134,7 +135,11 @@ def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarr
 def to_release(variables: Variables, *, batches: int = 0) -> Tensors:
     """`params` and `batch_stats`, or parts of them, as the release's state dict.
 
-    batches: what its norms' `num_batches_tracked` say. Raises ValueError as `torch_name` does.
+    Args:
+      batches: what its norms' `num_batches_tracked` say.
+
+    Raises:
+      ValueError: as `torch_name` does.
     """
     flat = partition.flatten(variables)
     tensors = {}
@@ -149,7 +154,10 @@ def to_release(variables: Variables, *, batches: int = 0) -> Tensors:
 def from_release(tensors: Tensors) -> tuple[Variables, dict[str, Any]]:
     """The release's state dict as (variables, the `PoseModel` fields that they fit).
 
-    Joint models and baselines. Raises ValueError that lists missing, surplus and misshapen tensors.
+    Joint models and baselines.
+
+    Raises:
+      ValueError: when tensors are missing, surplus or of another shape, listing them.
     """
     settings = infer(tensors)
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
@@ -160,7 +168,10 @@ def from_release(tensors: Tensors) -> tuple[Variables, dict[str, Any]]:
 def from_torchvision(tensors: Tensors) -> tuple[Variables, dict[str, Any]]:
     """torchvision's ResNet as (the encoder's `resnet` variables, the `PoseModel` fields they fit).
 
-    The classifier is left out. Raises ValueError as `from_release` does.
+    The classifier is left out.
+
+    Raises:
+      ValueError: as `from_release` does.
     """
     settings = {name: infer(tensors)[name] for name in ('depth', 'stages', 'width', 'stem_pool')}
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
@@ -173,7 +184,8 @@ def from_torchvision(tensors: Tensors) -> tuple[Variables, dict[str, Any]]:
 def vgg16(tensors: Tensors) -> Tensors:
     """VGG-16's convolutions, under torchvision's names or the release's, for `perceptual.load`.
 
-    Raises ValueError as `from_release` does.
+    Raises:
+      ValueError: as `from_release` does.
     """
     shapes = perceptual.vgg16_shapes()
     tensors = {re.sub(r'^vgg16\.slice\d\.', 'features.', k): v for k, v in tensors.items()}
@@ -298,7 +310,10 @@ def infer(tensors: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `PoseModel` of a state dict of the release's, or of torchvision's ResNet.
 
     A size that several tensors have is what most of them say, so that one which is misshapen is
-    found out. Raises ValueError when the blocks are no ResNet's.
+    found out.
+
+    Raises:
+      ValueError: when the blocks are no ResNet's.
     """
     shapes = {name.removeprefix('pose_net.'): value.shape for name, value in tensors.items()}
     places = [int(name.split('.')[1]) for name in shapes if name.startswith('deconv_layers.')]
@@ -363,8 +378,11 @@ def _check_release(settings: Mapping[str, Any]) -> None:
 def convert(source: str, target: str) -> str:
     """Converts `source` to the new `target` and says in one line what it was.
 
-    Raises ValueError when `target` is there already, when `source` is missing, truncated or
-    foreign, or when its tensors are not what they should be. Nothing half-written is left behind.
+    Nothing half-written is left behind.
+
+    Raises:
+      ValueError: when `target` is there already, when `source` is missing, truncated or foreign, or
+        when its tensors are not what they should be.
     """
     output = pathlib.Path(target)
     if output.exists():
@@ -381,8 +399,9 @@ def convert(source: str, target: str) -> str:
 def load_encoder(path: str, like: TrainState) -> TrainState:
     """`like` with the ResNet of torchvision's file at `path`, or of what `convert` made of it.
 
-    Raises ValueError as `torch_files.read` and `checkpoint.read` do, and when the file holds
-    something else or another ResNet than the model has.
+    Raises:
+      ValueError: as `torch_files.read` and `checkpoint.read` do, and when the file holds something
+        else or another ResNet than the model has.
     """
     whole = {'params': like.params, 'batch_stats': like.batch_stats}
     wanted = {part: _resnet(tree) for part, tree in whole.items()}

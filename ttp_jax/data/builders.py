@@ -56,7 +56,11 @@ class ClipsBuilder(  # type: ignore[call-arg]  # TFDS has no types
 
     @abc.abstractmethod
     def read(self, root: pathlib.Path, split: str) -> list[Clip]:
-        """The clips of one split in the folder `root`. Raises ValueError for what is missing."""
+        """The clips of one split in the folder `root`.
+
+        Raises:
+          ValueError: for what is missing.
+        """
 
     def _info(self) -> tfds.core.DatasetInfo:
         joints = len(self.SKELETON.joints)
@@ -131,7 +135,11 @@ def _clip_features(joints: int) -> dict[str, Any]:
 
 
 def frame_examples(clips: Iterable[Clip]) -> Iterator[Example]:
-    """One example per frame. Raises ValueError for a frame that does not decode, naming it."""
+    """One example per frame.
+
+    Raises:
+      ValueError: for a frame that does not decode, naming it.
+    """
     start = 0
     for clip in clips:
         frames, labels = _stored(clip)
@@ -220,7 +228,11 @@ BUILDERS = {builder.name: builder for builder in (PennAction, Human36m, BbcPose)
 
 
 def create(name: str, config: str, data_dir: str | os.PathLike) -> ClipsBuilder:
-    """The builder of the data set `name`. Raises ValueError for an unknown name."""
+    """The builder of the data set `name`.
+
+    Raises:
+      ValueError: for an unknown name.
+    """
     if name not in BUILDERS:
         raise ValueError(f'no data set {name!r}; known: {", ".join(BUILDERS)}')
     return BUILDERS[name](config=config, data_dir=pathlib.Path(data_dir).absolute())

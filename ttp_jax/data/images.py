@@ -47,7 +47,10 @@ def decode(encoded: bytes, name: Any) -> np.ndarray:
     """An encoded image as `[height, width, 3]` uint8 RGB.
 
     The orientation that a camera noted is ignored, since labels refer to the pixels as they are
-    stored. Raises ValueError, with the name, for bytes that are no image.
+    stored.
+
+    Raises:
+      ValueError: for bytes that are no image, with the name.
     """
     image = cv2.imdecode(np.frombuffer(encoded, np.uint8), _COLOR) if encoded else None
     if image is None:
@@ -58,7 +61,8 @@ def decode(encoded: bytes, name: Any) -> np.ndarray:
 def check(encoded: bytes, name: Any) -> bytes:
     """The same bytes, once they are known to decode: tried in grey, at an eighth of the size.
 
-    Raises ValueError, with the name, when they do not.
+    Raises:
+      ValueError: when they do not, with the name.
     """
     if not encoded or cv2.imdecode(np.frombuffer(encoded, np.uint8), _EIGHTH) is None:
         raise ValueError(f'{name}: cannot be read as an image')

@@ -150,7 +150,8 @@ def targets(
 ) -> tuple[jax.Array, jax.Array]:
     """Joints `[J, 2]` in image pixels to target heatmaps `[h, w, J]` and weights `[J]`.
 
-    mirror: for each joint the one it becomes in a flipped image.
+    Args:
+      mirror: for each joint the one it becomes in a flipped image.
     """
     joints = geometry.transform_points(affine, joints)
     joints = geometry.swap_left_right(joints, flip, permutation=mirror)

@@ -19,8 +19,11 @@ from ttp_jax.data import builders
 def prepare(name: str, *, manual_dir: str | os.PathLike, data_dir: str | os.PathLike) -> str:
     """Writes both configs of the data set `name` and says in one line what was written.
 
-    No half-written records are left behind. Raises ValueError when there is no such data set, when
-    it is in `data_dir` already, or when something is missing in `manual_dir`.
+    No half-written records are left behind.
+
+    Raises:
+      ValueError: when there is no such data set, when it is in `data_dir` already, or when
+        something is missing in `manual_dir`.
     """
     settings = tfds.download.DownloadConfig(manual_dir=pathlib.Path(manual_dir).absolute())
     both = [builders.create(name, config, data_dir) for config in builders.CONFIGS]

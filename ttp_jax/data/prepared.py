@@ -67,7 +67,8 @@ def _clip(label: dict[str, Any], records: Sequence[dict[str, Any]], name: str) -
 def frames(name: str, data_dir: str | os.PathLike, *, split: str) -> Sequence[dict[str, Any]]:
     """Every frame of a split as a dict of arrays (`builders._frame_features`), images encoded.
 
-    Raises ValueError as `clips` does.
+    Raises:
+      ValueError: as `clips` does.
     """
     builder = _builder(name, builders.FRAMES, data_dir)
     return builder.as_data_source(split, decoders={'image': tfds.decode.SkipDecoding()})
@@ -76,7 +77,8 @@ def frames(name: str, data_dir: str | os.PathLike, *, split: str) -> Sequence[di
 def labels(name: str, data_dir: str | os.PathLike, *, split: str) -> Sequence[dict[str, Any]]:
     """Every clip of a split as a dict of arrays (`builders._clip_features`).
 
-    Raises ValueError as `clips` does.
+    Raises:
+      ValueError: as `clips` does.
     """
     return _builder(name, builders.CLIPS, data_dir).as_data_source(split)
 

@@ -44,8 +44,9 @@ class PairReader:
     def __call__(self, step: int) -> pairs.Pairs:
         """The batch of training step `step`, leaves `[B, ...]`.
 
-        Raises ValueError for a frame that does not decode or is larger than all first frames,
-        naming it.
+        Raises:
+          ValueError: for a frame that does not decode or is larger than all first frames, naming
+            it.
         """
         labels = self.labels
         target, source = pairs.draw_indices(

@@ -67,8 +67,11 @@ def convolve(
 ) -> jax.Array:
     """Convolves `x [N, H, W, in]` with `kernel [k, k, in, out]`, k odd, k // 2 zeros on both sides.
 
-    Returns `[N, ceil(H / stride), ceil(W / stride), out]`. Raises ValueError for an unknown
-    lowering.
+    Returns:
+      `[N, ceil(H / stride), ceil(W / stride), out]`.
+
+    Raises:
+      ValueError: for an unknown lowering.
     """
     _check_lowering(lowering)
     padding = kernel.shape[0] // 2
@@ -87,7 +90,10 @@ def convolve_transpose(x: jax.Array, kernel: jax.Array, *, lowering: str = 'libr
 
     `x [N, H, W, in]`; `kernel [4, 4, in, out]` is PyTorch's weight `[in, out, 4, 4]` transposed by
     (2, 3, 0, 1) and not flipped: input row y, multiplied by `kernel[a]`, is added to output row
-    `2 y + a - 1`. Raises ValueError for an unknown lowering.
+    `2 y + a - 1`.
+
+    Raises:
+      ValueError: for an unknown lowering.
     """
     _check_lowering(lowering)
     if lowering == 'library':
@@ -109,8 +115,10 @@ def convolve_upsampled(x: jax.Array, kernel: jax.Array, *, lowering: str = 'libr
     """`convolve` of `x [N, H, W, in]` with every pixel repeated 2 x 2: `[N, 2H, 2W, out]`, k = 3.
 
     Of three neighbours in the repeated image two are the same pixel, so that this is a transposed
-    convolution with sums of taps for a kernel: 16 instead of 36 products per pixel of `x`. Raises
-    ValueError for an unknown lowering or another kernel.
+    convolution with sums of taps for a kernel: 16 instead of 36 products per pixel of `x`.
+
+    Raises:
+      ValueError: for an unknown lowering or another kernel.
     """
     if kernel.shape[:2] != (3, 3):
         raise ValueError(f'kernel is {kernel.shape[0]} x {kernel.shape[1]}, expected 3 x 3')

@@ -247,7 +247,8 @@ class PoseModel(nn.Module):
     def cells(self, size: int) -> int:
         """Side of the heatmaps of a crop of `size` pixels.
 
-        Raises ValueError for a size that the encoder cannot shrink evenly.
+        Raises:
+          ValueError: for a size that the encoder cannot shrink evenly.
         """
         shrink = 2 ** (self.stages + self.stem_pool)
         if size % shrink:

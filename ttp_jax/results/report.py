@@ -44,9 +44,9 @@ _CAPTIONS = {
     ),
     'person': (
         'One frame of one person through the model, before and after personalization: the source'
-        ' that lends its appearance, the target, the target rebuilt, the self-supervised keypoints, the'
-        ' joints with lines to the keypoints they are read from (the wider, the more weight), and'
-        ' the joints against the truth, wrong ones in red.'
+        ' that lends its appearance, the target, the target rebuilt, the self-supervised keypoints,'
+        ' the joints with lines to the keypoints they are read from (the wider, the more weight),'
+        ' and the joints against the truth, wrong ones in red.'
     ),
     'gain': 'What personalization changed for each person. Those it hurt are in orange.',
     'before_after': (
@@ -180,7 +180,8 @@ def _plain(value: Any) -> Any:
 def table(report: Mapping[str, Any]) -> str:
     """Scores of each phase, what they gained, and the time they took: a terminal's and markdown's.
 
-    report: as `summarise` makes it; with `seconds`, a second table is added.
+    Args:
+      report: as `summarise` makes it; with `seconds`, a second table is added.
     """
     compared = report['compared']
     groups = list(report['joints']['before'])

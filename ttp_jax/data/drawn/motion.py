@@ -349,7 +349,11 @@ def _rounded(values: np.ndarray) -> np.ndarray:
 def trunk_axes(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mid-shoulder to mid-hip, and as long across it (image right for an upright person).
 
-    joints: `[..., 13, 2]`; both results `[..., 2]`, same unit.
+    Args:
+      joints: `[..., 13, 2]`.
+
+    Returns:
+      both vectors, `[..., 2]` in the joints' unit.
     """
     down = joints[..., HIPS, :].mean(axis=-2) - joints[..., SHOULDERS, :].mean(axis=-2)
     return down, np.stack([down[..., 1], -down[..., 0]], axis=-1)
