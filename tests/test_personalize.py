@@ -197,7 +197,7 @@ def test_weights_are_those_of_the_moment_of_the_prediction(shared, tiny_clips, s
 
 
 def broken_after(steps):
-    """An optimiser whose updates blow the weights up at a step, so that the next loss is not finite."""
+    """An optimiser whose updates blow the weights up at a step: the next loss is not finite."""
     return optax.chain(
         optax.sgd(1e-3), optax.scale_by_schedule(lambda count: jnp.where(count == steps, 1e38, 1.0))
     )

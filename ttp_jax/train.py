@@ -78,7 +78,7 @@ def learning_rates(
     """
     if not drops and steps > warmup:
         return optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, steps)
-    boundaries = {int(round(steps * drop)): factor for drop in drops}
+    boundaries = {round(steps * drop): factor for drop in drops}
     return optax.piecewise_constant_schedule(learning_rate, boundaries)
 
 

@@ -1,15 +1,16 @@
 """Everyone's predictions as files: there as soon as they are made, and never made twice.
 
 Contract. A phase's folder holds `<clip id>.npz` for each person: `joints [T, J, 2]`, image pixels
-(x, y); `scores [T, J]`, the heatmaps' maxima; `losses [T, epochs]` while adapting; `names [J]` of the
-joints; `status` and `reason` of whose predictions they are; `failed_at`; and `mark`, which says what
-made them: weights, settings, code and frames. A file is whole or not there, so that a run that was
-stopped goes on with the next person; one with another mark is stale and is made again.
+(x, y); `scores [T, J]`, the heatmaps' maxima; `losses [T, epochs]` while adapting; `names [J]` of
+the joints; `status` and `reason` of whose predictions they are; `failed_at`; and `mark`, which says
+what made them: weights, settings, code and frames. A file is whole or not there, so that a run that
+was stopped goes on with the next person; one with another mark is stale and is made again.
 """
 
 import pathlib
 import zipfile
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,8 @@ def save_arrays(path: pathlib.Path, arrays: Mapping, *, mark: str) -> None:
     """Writes named arrays to a file, with what made them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file.replacing(path) as temporary, open(temporary, 'wb') as file:
-        np.savez(file, mark=mark, **{name: np.asarray(array) for name, array in arrays.items()})
+        named: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
+        np.savez(file, mark=np.asarray(mark), **named)
 
 
 def load_arrays(path: pathlib.Path, *, mark: str) -> dict[str, np.ndarray] | None:

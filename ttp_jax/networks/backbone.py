@@ -75,8 +75,8 @@ def _shortcut(block: nn.Module, x: jax.Array, features: int) -> jax.Array:
 class ResNet(nn.Module):
     """Stem and four stages: `[N, H, W, 3]` to `[N, H / 32, W / 32, 8 * width * expansion]`.
 
-    Fewer `stages` end earlier: with three it is `[N, H / 16, W / 16, 4 * width * expansion]`, and most
-    of the numbers are gone. Raises ValueError for a depth that is not in `STAGES`.
+    Fewer `stages` end earlier: with three it is `[N, H / 16, W / 16, 4 * width * expansion]`, and
+    most of the numbers are gone. Raises ValueError for a depth that is not in `STAGES`.
     """
 
     depth: int

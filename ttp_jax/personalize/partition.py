@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.traverse_util
-import jax
+from chex import Array
 
-Flat = dict[str, jax.Array]
+Flat = dict[str, Array]
 
 IMAGE_NETWORKS = r'(appearance_encoder|pose_encoder|renderer)/.*'  # they draw; the rest sees
 

@@ -1,4 +1,4 @@
-"""The phases `before`, `online` and `offline`: everyone's predictions, kept as soon as they are made."""
+"""The phases `before`, `online` and `offline`: everyone's predictions, kept one by one."""
 
 from collections.abc import Collection, Iterator, Mapping
 

@@ -31,7 +31,8 @@ class Run:
     """What every phase needs, built from the config, checked before any long work starts."""
 
     def __init__(self, config: ConfigDict, workdir: pathlib.Path):
-        self.config, self.workdir, self.seconds = config, workdir, {}
+        self.config, self.workdir = config, workdir
+        self.seconds: dict[str, float] = {}
         check_config.check(config, devices=len(capacity.training_devices() or jax.local_devices()))
         _, subtract_one = sets.labels(config.data.name)
         self.perceptual = perceptual.load(
@@ -98,6 +99,7 @@ class Run:
         return convert.load_encoder(encoder, self.fresh_state()) if encoder else self.fresh_state()
 
     def fresh_state(self) -> train.TrainState:
+        """Weights drawn from the seed, and an optimiser that has seen nothing."""
         return train.create_state(
             jax.random.key(self.config.seed),
             model=self.model,
@@ -170,6 +172,7 @@ class Run:
         """How a person is adapted under a schedule."""
         config, steps = self.config.personalize, self.config.personalize[schedule]
         place = self.placement
+        assert self.adapts_by is not None, 'check_config asks for an objective'
         return inner_loop.Method(
             model=self.model.clone(
                 train=False, lowering=place.lowering, dtype=COMPUTE[config.dtype]

@@ -17,7 +17,10 @@ from ttp_jax.results.views import View
 
 
 class Store(NamedTuple):
-    """One phase's files. ids, marks `[people]`; names `[J]` of joints; drawn: who has a view too."""
+    """One phase's files.
+
+    ids, marks `[people]`; names `[J]` of joints; drawn: who has a view too.
+    """
 
     workdir: pathlib.Path
     phase: str
@@ -60,4 +63,4 @@ class Store(NamedTuple):
 
 
 def _as_view(arrays: dict[str, np.ndarray]) -> View:
-    return View(**dict.fromkeys(View._fields) | arrays)
+    return View(*(arrays.get(name) for name in View._fields))  # type: ignore[arg-type]
