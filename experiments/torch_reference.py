@@ -215,7 +215,7 @@ class Model(nn.Module):
         return self.image_renderer(seen).float()
 
     def rebuild(self, target: Tensor, source: Tensor) -> Tensor:
-        """The target rebuilt, nothing else: no Transformer."""
+        """Only the rebuilt target: the Transformer is not run."""
         maps = self.pose_net.final_layer_unsup(self.pose_net.features(target))
         return self.reconstruct(maps, source)
 
@@ -274,7 +274,7 @@ class Perceptual(nn.Module):
         sizes = [3, *(n for block in blocks for n in block)]
         strides = [2 if kind == 'random' and i else 1 for i in range(len(sizes) - 1)]
         self.pooled = VGG16_POOLED if kind == 'vgg16' else ()
-        # Plain integers: torch.compile would break its graph at NumPy's.
+        # Plain integers: torch.compile would break its graph at those of NumPy.
         self.kept = (np.cumsum([len(block) for block in blocks]) - 1).tolist()
         self.convs = nn.ModuleList(
             nn.Conv2d(a, b, 3, stride, 1) for a, b, stride in zip(sizes, sizes[1:], strides)
@@ -340,7 +340,7 @@ class Augmentation(NamedTuple):
     mirror: Tensor
 
     def first_plain(self) -> Augmentation:
-        """The first sample as it is."""
+        """The augmentation with its first sample left as it is."""
         first = torch.arange(len(self.scale), device=self.scale.device) == 0
         return Augmentation(
             torch.where(first, 1.0, self.scale),
@@ -499,7 +499,7 @@ def adam(
 
 
 def freeze(model: Model) -> list[Tensor]:
-    """Leaves gradients only to what the paper trains at test time, and returns that."""
+    """Freezes all but what the paper trains at test time, and returns the trained parameters."""
     norms = {
         f'{name}.{leaf}'
         for name, module in model.named_modules()
@@ -540,7 +540,7 @@ class Learner:
         self.heatmaps = self.how.compiled(lambda images: self.model.pose_net(images)[0])
 
     def start(self, frames: Tensor, boxes: Tensor) -> None:
-        """The next person: frames `[T, H, W, 3]` uint8, boxes `[T, 4]`; weights as at first."""
+        """Starts on a person: frames `[T, H, W, 3]` uint8, boxes `[T, 4]`; weights are reset."""
         self.model.load_state_dict(self.first)
         self.frames, self.boxes = frames.to(self.device), boxes.to(self.device)
         self.optimizer = adam(self.trained, self.learning_rate, redundant=self.redundant)
@@ -557,7 +557,7 @@ class Learner:
         return (decode(heatmaps)[0] / heatmaps.shape[-1] - 0.5) * side[1] + side[0], loss
 
     def crops(self, t: int) -> tuple[Tensor, Tensor]:
-        """The frame's copies, the first unaugmented, and sources from frames 0 ... t, likewise."""
+        """Copies of frame t and sources from 0 ... t; the first of each is not augmented."""
         sources = torch.randint(t + 1, (self.batch,), device=self.device)
         how = draw_augmentation(self.batch, device=self.device, **self.augment).first_plain()
         to_image = crop_to_image(self.boxes[t].expand(self.batch, 4), how, size=self.size)

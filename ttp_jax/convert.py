@@ -96,7 +96,7 @@ LEAVES = {
     'mean': 'running_mean',
     'var': 'running_var',
 }
-# Three matrices of ours are, one below the other, one of theirs.
+# Three of our matrices, one below the other, make one of theirs.
 PROJECTIONS = ('query', 'key', 'value')
 COUNTER = 'num_batches_tracked'
 
@@ -206,7 +206,7 @@ def _resnet(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _by_torch_name(flat: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Their names, and the paths of ours that each is made of, in order."""
+    """Their names, each with the paths of ours that it is made of, in order."""
 
     def place(path):
         return next((i for i, part in enumerate(PROJECTIONS) if f'/{part}/' in path), 0)
@@ -218,7 +218,7 @@ def _by_torch_name(flat: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _renamed(tensors: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
-    """A model that has an encoder and one head is not called `pose_net`: it is all there is."""
+    """The release's names: without `pose_net.` in models that are an encoder and one head."""
     if any(name in params for name in ('self_supervised_head', 'affinity_transformer')):
         return dict(tensors)
     return {name.removeprefix('pose_net.'): value for name, value in tensors.items()}
@@ -240,7 +240,7 @@ def _fill(wanted: Variables, tensors: Tensors, *, surplus: str = '') -> Variable
 
 
 def _stacked(flat: Mapping[str, Any], paths: list[str]) -> tuple[int, ...]:
-    """The shape of the tensor of theirs that `paths` make."""
+    """The shape of their tensor that `paths` of ours make."""
     return np.concatenate([to_torch(path, _blank(flat[path].shape)) for path in paths]).shape
 
 
@@ -309,8 +309,8 @@ SIZES: Mapping[str, tuple[Any, ...]] = {
 def infer(tensors: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `PoseModel` of a state dict of the release's, or of torchvision's ResNet.
 
-    A size that several tensors have is what most of them say, so that one which is misshapen is
-    found out.
+    A size that several tensors show is what most of them say, so that a single one of another shape
+    is noticed.
 
     Raises:
       ValueError: when the blocks are no ResNet's.
@@ -536,13 +536,13 @@ def _save(
 
 
 def _batches(tensors: Tensors) -> int:
-    """How many batches the norms have seen; the oldest files do not say."""
+    """How many batches the norms have seen; 0 where a file does not say."""
     return max((int(v) for name, v in tensors.items() if name.endswith(COUNTER)), default=0)
 
 
 @contextlib.contextmanager
 def _finished(target: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A path to write to, which becomes `target` when all went well and is gone when not."""
+    """A path to write to, which becomes `target` after success and is deleted after an error."""
     parent = target.absolute().parent
     if not parent.is_dir():
         raise ValueError(f'{target}: there is no folder {parent}')

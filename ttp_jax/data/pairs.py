@@ -35,7 +35,7 @@ class Pairs(NamedTuple):
 
 
 class CropSpec(NamedTuple):
-    """How crops are made: static, the same for every sample.
+    """How crops are made, the same for every sample; static under jit.
 
     size: side of the crop in pixels; cells: side of its heatmap. `bgr` swaps the channels, which is
     what the release's weights expect. `subtract_one` is the data set's box convention.

@@ -65,7 +65,7 @@ class Bottleneck(nn.Module):
 
 
 def _shortcut(block: nn.Module, x: jax.Array, features: int) -> jax.Array:
-    """The identity, or a 1 x 1 convolution where the block changes shape."""
+    """The identity, or a 1 x 1 convolution where the block changes the shape."""
     if block.stride == 1 and x.shape[-1] == features:
         return x
     x = block.conv(features, 1, block.stride, name='downsample_conv')(x)

@@ -177,7 +177,7 @@ class _Direct:
 
 @dataclasses.dataclass(frozen=True)
 class _Tiled:
-    """Likewise, by Winograd's tiles."""
+    """A convolution by Winograd's tiles, as a value."""
 
     tile: int
 

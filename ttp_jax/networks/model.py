@@ -279,7 +279,7 @@ class PoseModel(nn.Module):
         return Heatmaps(supervised, self_supervised, affinity, rotation)
 
     def self_supervised_heatmaps(self, images: jax.Array) -> jax.Array:
-        """Images to `[N, h, w, K]` alone: what the reconstruction needs, no Transformer."""
+        """Images to `[N, h, w, K]`: what the reconstruction needs, without the Transformer."""
         return self.self_supervised_head(self.encoder(images))
 
     def reconstruct(self, self_supervised: jax.Array, source: jax.Array) -> Reconstruction:
@@ -310,7 +310,7 @@ class PoseModel(nn.Module):
     def __call__(
         self, target: jax.Array, source: jax.Array
     ) -> tuple[Heatmaps, Reconstruction | None]:
-        """Both tasks on one batch: the target's heatmaps, and it rebuilt from the source."""
+        """Both tasks on one batch: the target's heatmaps, and the rebuilt target."""
         seen = self.heatmaps(target)
         if seen.self_supervised is None:
             return seen, None

@@ -113,6 +113,6 @@ def one_device_per_core() -> None:
 
 
 def training_devices() -> list[jax.Device] | None:
-    """Of a CPU one device, which uses every core by itself; None, for all, of accelerators."""
+    """On a CPU one device, which uses every core by itself; None (all devices) on accelerators."""
     devices = jax.local_devices()
     return devices[:1] if devices[0].platform == 'cpu' else None

@@ -88,7 +88,7 @@ def _course(
     rest, swing, lag = action.get(name, (0.0, 0.0, 0.0))
     swing, lag = swing * rng.uniform(0.75, 1.2), lag + rng.normal(0, 0.03)
     course = rest + swing * (0.5 - 0.5 * np.cos(2 * np.pi * (phase - lag)))
-    if name != 'jump':  # whose feet would leave the ground for no reason
+    if name != 'jump':  # swaying would lift the feet off the ground
         course = course + rng.normal(0, 0.05) + _sway(rng, phase / 2, rng.uniform(0, 0.1))
     return np.clip(course, *LIMITS.get(without_side(name), (-np.inf, np.inf)))
 
@@ -108,7 +108,7 @@ def _turn_of_body(rng: np.random.Generator, phase: np.ndarray, *, in_plane: bool
 
 
 def _path(rng: np.random.Generator, frames: int) -> np.ndarray:
-    """Sideways path, [frames] body heights: everyone sways, one in three crosses the frame."""
+    """Sideways path, [frames] body heights: everyone sways, one in three walks across."""
     time = np.linspace(0, 1, frames)
     reach = 0.45 if rng.random() < 0.35 else 0.06
     return rng.uniform(-reach, reach) * time + _sway(
@@ -198,8 +198,8 @@ def fit_to_frame(motion: Motion, rng: np.random.Generator, size: int) -> Motion:
     """Puts a motion into a square frame of `size` pixels by one scale and one shift for the clip.
 
     A person's own extent (median over frames) becomes about 50 to 75 % of the frame, less where the
-    path would leave it. Joints outside become invisible. Everything is rounded, so that drawing
-    does not depend on a machine's last bit.
+    path would leave it. Joints outside become invisible. Everything is rounded, so that pictures
+    are the same on every machine.
     """
     room = 0.35 * trunk_length(motion.joints)  # head, hands and feet reach beyond the joints
     low, high = motion.joints.min(axis=(0, 1)) - room, motion.joints.max(axis=(0, 1)) + room
@@ -223,13 +223,14 @@ def _rounded(values: np.ndarray) -> np.ndarray:
 
 
 def trunk_axes(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mid-shoulder to mid-hip, and as long across it (image right for an upright person).
+    """The vector from mid-shoulder to mid-hip, and one as long, square to it.
 
     Args:
       joints: `[..., 13, 2]`.
 
     Returns:
-      both vectors, `[..., 2]` in the joints' unit.
+      both vectors, `[..., 2]` in the joints' unit; the second points to the image's right for an
+      upright person.
     """
     down = joints[..., HIPS, :].mean(axis=-2) - joints[..., SHOULDERS, :].mean(axis=-2)
     return down, np.stack([down[..., 1], -down[..., 0]], axis=-1)
@@ -238,7 +239,7 @@ def trunk_axes(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def trunk_length(joints: np.ndarray) -> float:
     """Length of a person's trunk, in the unit of the joints `[frames, 13, 2]`.
 
-    The thighs vouch for it where the trunk is seen along the spine.
+    Where the trunk is foreshortened, the length follows from the thighs instead.
     """
     trunk = np.linalg.norm(trunk_axes(joints)[0], axis=-1)
     thigh = np.linalg.norm(joints[:, HIPS] - joints[:, KNEES], axis=-1)
