@@ -92,6 +92,7 @@ def row(
 
 
 def study() -> None:
+    """Prints the table, a row after another."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('workdir', type=pathlib.Path)
     parser.add_argument('--people', type=int, default=12)

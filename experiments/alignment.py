@@ -123,6 +123,7 @@ def show(name: str, cosines: Iterable[jax.Array]) -> None:
 
 
 def study() -> None:
+    """Prints the table: people trained on, test people, and these after waiting."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('workdir', type=pathlib.Path)
     parser.add_argument('--people', type=int, default=12)

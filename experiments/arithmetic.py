@@ -48,8 +48,7 @@ PREDICTING = ('encoder', 'self_supervised_head', 'affinity_transformer')
 
 
 def flops_by_formula(problem: Problem) -> dict[str, int]:
-    """FLOPs of a person's 'step', of one 'online' frame (the step and the prediction), and of one
-    image of 'joint' training.
+    """FLOPs of a person's 'step', of an 'online' frame (step and prediction), of a 'joint' image.
 
     A trained layer costs three passes: forward, its weights' gradient and its input's. The first
     layers of networks that see images have no gradient to pass on. The perceptual network is
@@ -148,8 +147,11 @@ def adaptation(problem: Problem, lowering: str) -> tuple[Callable, tuple]:
 
 
 def flops_by_xla(problem: Problem, lowering: str) -> float:
-    """XLA's cost analysis of one person's step as traced: with what the lowering does in excess,
-    additions and exponentials; without what touches only the zeros around an image."""
+    """XLA's cost analysis of one person's step as traced.
+
+    It includes what the lowering does in excess, additions and exponentials, and leaves out what
+    touches only the zeros around an image.
+    """
     loss, (trainable, *rest) = adaptation(problem, lowering)
     tx = optax.adam(1e-4)
     state = jax.eval_shape(functools.partial(inner_loop.fresh_state, tx=tx), trainable, rest[2])

@@ -142,6 +142,7 @@ class PoseNet(nn.Module):
         self.sup_query.weight.normal_(0, 1)
 
     def features(self, images: Tensor) -> Tensor:
+        """Images to features F."""
         x = self.maxpool(F.relu(self.bn1(self.conv1(images)), inplace=True))
         for stage in (1, 2, 3, 4):
             x = getattr(self, f'layer{stage}')(x)
@@ -285,6 +286,7 @@ class Perceptual(nn.Module):
 
     @torch.no_grad()
     def fill(self, weights: Mapping[str, np.ndarray] | None) -> Perceptual:
+        """Takes these weights, or draws some."""
         arrays = list(weights.values()) if weights else []
         for i, conv in enumerate(self.convs):
             if weights:
@@ -480,18 +482,22 @@ class How:
             )
 
     def place(self, module: nn.Module) -> nn.Module:
+        """The module in the mode's memory format."""
         return module.to(memory_format=self.format)
 
     def compiled(self, function):
+        """The function, compiled if the mode says so."""
         return torch.compile(function) if 'compile' in self.words else function
 
     def precision(self) -> contextlib.AbstractContextManager:
+        """A context that computes in what the mode says."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled='amp' in self.words)
 
 
 def adam(
     parameters: Iterable[Tensor], learning_rate: float, *, redundant: bool = False
 ) -> torch.optim.Adam:
+    """Adam, fused unless the release is followed in detail."""
     return torch.optim.Adam(parameters, learning_rate, fused=None if redundant else True)
 
 
@@ -617,8 +623,11 @@ def personalize(
 
 
 class Pairs(NamedTuple):
-    """Target and source frames `[B, H, W, 3]` uint8, boxes `[B, 4]`, joints `[B, J, 2]`,
-    visibility `[B, J]`."""
+    """A batch of raw pairs.
+
+    Target and source frames `[B, H, W, 3]` uint8, boxes `[B, 4]`, joints `[B, J, 2]`, visibility
+    `[B, J]`.
+    """
 
     target: Tensor
     source: Tensor
