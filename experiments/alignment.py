@@ -42,7 +42,7 @@ def cosine(a: partition.Flat, b: partition.Flat) -> jax.Array:
 
 def alignment(run: build.Run) -> Callable:
     """A compiled `(trainable, pairs [F]) -> cosine` for crops of one person."""
-    model, frozen = run.model.clone(train=False), build.split(run)[1]
+    model, frozen = run.model.clone(train=False), run.shared.frozen
     upright = functools.partial(
         pairs.crop_pair, augmentation=geometry.Augmentation(), spec=run.spec
     )
@@ -109,8 +109,9 @@ def waited(run: build.Run, steps: int) -> list[partition.Flat]:
     schedule = run.config.personalize.offline
     longest = max(len(clip.frames) for clip in run.people)
     schedule.update({'epochs': math.ceil(steps / longest), 'images_first': 0, 'learning_rate': 0.0})
-    results = adaptation.personalize_phase(run, 'offline', keep=range(len(run.people)))
-    return [adapted.trainable for adapted in adaptation.in_order(results)]
+    keep = dict.fromkeys(range(len(run.people)), 0)  # offline, weights are those after all steps
+    results = adaptation.personalize(run, 'offline', keep=keep)
+    return [adapted.trainable for adapted in adaptation.in_order(dict(results))]
 
 
 def show(name: str, cosines: Iterable[jax.Array]) -> None:
@@ -131,7 +132,7 @@ def study() -> None:
     parser.add_argument('--wait', type=int, default=0)
     arguments = parser.parse_args()
     run = finished_run(arguments.workdir, people=arguments.people)
-    of_person, shared = alignment(run), itertools.repeat(build.split(run)[0])
+    of_person, shared = alignment(run), itertools.repeat(run.shared.trainable)
     known, unseen = (
         list(samples(people, arguments.frames))
         for people in (run.data.train[: arguments.people], run.people)

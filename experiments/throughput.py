@@ -415,42 +415,34 @@ def online_program(setup: Jax, devices: list, numbers: list[int]) -> None:
     """Times one program, with `chunk` people on each device, for several numbers of people."""
     import jax
     import jax.numpy as jnp
-    import optax
 
     job, size, together = setup.job, setup.size, setup.job.chunk * len(devices)
     count = 1 if slow(job) else size.frames
-    trainable, frozen = setup.split()
-    runner = many_people.make_runner(
-        model=setup.model,
-        perceptual=setup.network,
-        objective=RECONSTRUCTION,
-        tx=optax.adam(1e-4),
-        spec=setup.spec,
-        schedule='online',
-        batch=job.batch,
-        augment={},
-        lowering=job.lowering,
-        devices=devices,
-    )
+    runner = many_people.make_runner(online_method(setup), devices=devices)
     frames, boxes = drawn_frames(size, count)
     everyone = [
         np.stack([x] * together)
         for x in (frames, np.array(size.frame, np.int32), boxes, np.array(count, np.int32))
     ]
-    shared = runner.everywhere((frozen, setup.variables['batch_stats'], setup.network.weights))
-    people = inner_loop.Person(*everyone)
-    after = (*shared, people, jax.random.split(jax.random.key(0), together), jnp.arange(count))
-    state = runner.start(*runner.everywhere((trainable, setup.loss_means)), people)
-    program, row = compiled(runner.adapt, state, *after)
+    trainable, frozen = setup.split()
+    statistics_, features = setup.variables['batch_stats'], setup.network.weights
+    shared = runner.everywhere(
+        inner_loop.Shared(trainable, frozen, statistics_, setup.loss_means, features)
+    )
+    people = runner.spread(inner_loop.Person(*everyone))
+    keys = runner.spread(jax.random.split(jax.random.key(0), together))
+    after = (shared, people, keys, jnp.arange(count))
+    progress = runner.loop.start(shared, people)
+    program, row = compiled(runner.loop.learn, progress, *after)
     row['devices'] = len(devices)
     if job.compile_only or too_large(row):
         return emit({'people': numbers[0], **row})
-    state = [state]  # donated to each call
+    latest = [progress]  # donated to each call
 
     def call(chunks):
         for _ in range(chunks):
-            state[0], loss, _ = program(state[0], *after)
-        jax.block_until_ready(loss)
+            latest[0] = program(latest[0], *after)
+        jax.block_until_ready(latest[0].losses)
 
     for number in numbers:
         chunks = math.ceil(number / together)
@@ -460,6 +452,24 @@ def online_program(setup: Jax, devices: list, numbers: list[int]) -> None:
             row=lambda number=number: {'people': number, **row},
             patience=job.patience,
         )
+
+
+def online_method(setup: Jax) -> inner_loop.Method:
+    """Personalization as the paper does it, one step a frame, computed as the job says."""
+    import optax
+
+    lowering = setup.job.lowering
+    shared = 'blocked' if lowering == 'blocked' else layers.suited_lowering('joint')
+    return inner_loop.Method(
+        model=setup.model.clone(lowering=lowering),
+        perceptual=setup.network._replace(lowering=shared),
+        objective=RECONSTRUCTION,
+        tx=optax.adam(1e-4),
+        spec=setup.spec,
+        schedule='online',
+        batch=setup.job.batch,
+        augment={},
+    )
 
 
 def jax_joint(job: Job) -> None:
