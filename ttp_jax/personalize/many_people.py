@@ -176,11 +176,14 @@ def personalize_people(
     """(index, adapted predictions) of everyone in `chunks`, a chunk of people at a time.
 
     Args:
-      people: everyone; chunks hold their indices. chunks: of a `Placement`. runner: the compiled
-      loop. shared: what people have in common. seed: with a clip's id, what its steps draw follows
-      from it. keep: by index of those whose weights are wanted, the frame whose prediction they
-      should be of. on_segment: is told, after each segment, the mean loss and how many frames were
-      worked off.
+      people: everyone; chunks hold their indices.
+      chunks: of a `Placement`.
+      runner: the compiled loop.
+      shared: what people have in common.
+      seed: what a person's steps draw follows from it and the clip's id.
+      keep: by index of those whose weights are wanted, the frame at whose prediction they are
+        taken.
+      on_segment: is told, after each segment, the mean loss and how many frames were worked off.
     """
     keep, shared = keep or {}, runner.everywhere(shared)
     for chunk in chunks:

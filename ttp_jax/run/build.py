@@ -172,13 +172,12 @@ class Run:
         """How a person is adapted under a schedule."""
         config, steps = self.config.personalize, self.config.personalize[schedule]
         place = self.placement
-        assert self.adapts_by is not None, 'check_config asks for an objective'
         return inner_loop.Method(
             model=self.model.clone(
                 train=False, lowering=place.lowering, dtype=COMPUTE[config.dtype]
             ),
             perceptual=self.perceptual._replace(lowering=place.features_lowering),
-            objective=self.adapts_by,
+            objective=self.adapts_by,  # type: ignore[arg-type]  # None: nobody is adapted
             tx=inner_loop.optimizer(
                 learning_rate=steps.learning_rate,
                 images_first=steps.images_first,
