@@ -115,10 +115,11 @@ class _ConvNormRelu(nn.Module):
         features: int,
         name: str,
         kernel: int = 3,
-        **how: Any,
+        **options: Any,
     ) -> jax.Array:
+        """One of them, of these names in the parameter tree; options: of `layers.Conv`."""
         x = layers.Conv(
-            features, kernel, lowering=self.lowering, dtype=self.dtype, name=name, **how
+            features, kernel, lowering=self.lowering, dtype=self.dtype, name=name, **options
         )(x)
         norm = layers.BatchNorm(
             use_running_average=not self.train,
@@ -194,7 +195,7 @@ class PoseModel(nn.Module):
         """Makes the networks of the variant."""
         if self.variant not in VARIANTS:
             raise ValueError(f'no variant {self.variant!r}; known: {", ".join(VARIANTS)}')
-        how = dict(
+        common = dict(
             train=self.train, lowering=self.lowering, axis_name=self.axis_name, dtype=self.dtype
         )
         head = functools.partial(
@@ -212,7 +213,7 @@ class PoseModel(nn.Module):
             self.deconvolutions,
             self.features,
             stages=self.stages,
-            **how,
+            **common,
         )
         if self.variant == 'transformer':
             self.affinity_transformer = AffinityTransformer(
@@ -224,9 +225,9 @@ class PoseModel(nn.Module):
             self.rotation_head = nn.Dense(4)
         if self.reconstructs:
             self.self_supervised_head = head(self.keypoints)
-            self.appearance_encoder = ImageEncoder(**how, width=self.image_width)
-            self.pose_encoder = ImageEncoder(**how, width=self.image_width)
-            self.renderer = Renderer(**how)
+            self.appearance_encoder = ImageEncoder(**common, width=self.image_width)
+            self.pose_encoder = ImageEncoder(**common, width=self.image_width)
+            self.renderer = Renderer(**common)
 
     @property
     def parts(self) -> frozenset[str]:
