@@ -38,7 +38,8 @@ def save(path: pathlib.Path, adapted: Adapted, *, names: Sequence[str], mark: st
 def load(path: pathlib.Path, *, mark: str) -> Adapted | None:
     """One person's predictions, without adapted weights; None where there are none of this mark.
 
-    Raises ValueError, naming the file, for one that holds something else.
+    Raises:
+      ValueError: for a file that holds something else, naming it.
     """
     found = load_arrays(path, mark=mark)
     if found is None:
@@ -67,7 +68,8 @@ def save_arrays(path: pathlib.Path, arrays: Mapping, *, mark: str) -> None:
 def load_arrays(path: pathlib.Path, *, mark: str) -> dict[str, np.ndarray] | None:
     """What `save_arrays` wrote; None where there is nothing, or something of another mark.
 
-    Raises ValueError, naming the file, for one that cannot be read.
+    Raises:
+      ValueError: for a file that cannot be read, naming it.
     """
     if not path.is_file():
         return None

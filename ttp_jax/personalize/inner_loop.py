@@ -352,9 +352,10 @@ def optimizer(
 ) -> optax.GradientTransformation:
     """Adam for the inner loop; the paper's (section 3.2) has one rate for all and nobody waits.
 
-    image_learning_rate: of the image networks (both image encoders and the renderer).
-    images_first: steps in which they learn alone. Networks that cannot draw this person yet have
-    nothing true to say about where the keypoints should be.
+    Args:
+      image_learning_rate: of the image networks (both image encoders and the renderer).
+      images_first: steps in which they learn alone. Networks that cannot draw this person yet have
+        nothing true to say about where the keypoints should be.
     """
     seeing = optax.join_schedules(
         [optax.constant_schedule(0.0), optax.constant_schedule(learning_rate)], [images_first]

@@ -36,7 +36,8 @@ class Store(NamedTuple):
     def load(self) -> dict[int, Adapted]:
         """The results that are there and not stale, by index.
 
-        Raises ValueError, naming the file, for one that cannot be read.
+        Raises:
+          ValueError: for a file that cannot be read, naming it.
         """
         found = {
             index: predictions.load(self.path('predictions', index), mark=mark)
