@@ -1,4 +1,4 @@
-"""How should one adapt? Rates, steps, batches and trained parts, on one trained network.
+"""How to personalize: rates, steps, batches and trained parts, compared on one trained network.
 
     python experiments/adaptation.py WORKDIR [--people=12] \
         [--rows='online batch 16,offline batch 16']
@@ -49,7 +49,7 @@ ROWS = {
 
 
 def finished_run(workdir: pathlib.Path, *, people: int) -> build.Run:
-    """A finished run as its workdir has it, with so many test people."""
+    """A finished run, as its workdir describes it, with so many test people."""
     main.keep_compiled_programs()
     capacity.one_device_per_core()
     config = ConfigDict(json.loads((workdir / 'config.json').read_text()))
@@ -59,7 +59,7 @@ def finished_run(workdir: pathlib.Path, *, people: int) -> build.Run:
 
 def scores(run: build.Run, results: adaptation.Results) -> tuple[float, np.ndarray]:
     """(pooled mPCK, mPCK of each person)."""
-    predictions = [adapted.joints for adapted in adaptation.in_order(results)]
+    predictions = [adapted.joints for adapted in adaptation.in_order(dict(results))]
     truth = (
         [clip.labels.joints for clip in run.people],
         [clip.labels.visibility for clip in run.people],
@@ -88,10 +88,12 @@ def row(
     run.config.personalize.update(changes)
     run.config.personalize[schedule].update(steps)
     run.config.personalize.frozen = run.adapts_by.frozen + freeze if freeze else ()
-    return scores(run, adaptation.personalize_phase(run, schedule))
+    vars(run).pop('placement', None)  # it follows from the config
+    return scores(run, adaptation.personalize(run, schedule))
 
 
 def study() -> None:
+    """Prints the table, a row after another."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('workdir', type=pathlib.Path)
     parser.add_argument('--people', type=int, default=12)
@@ -99,7 +101,7 @@ def study() -> None:
     arguments = parser.parse_args()
     run = finished_run(arguments.workdir, people=arguments.people)
     config = run.config
-    before, each_before = scores(run, adaptation.before_phase(run))
+    before, each_before = scores(run, adaptation.predict(run))
     print(f'{"before":<32} {before:6.1f}', flush=True)
     for name in arguments.rows:
         after, each = row(run, config, **ROWS[name])

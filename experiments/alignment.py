@@ -1,4 +1,4 @@
-"""Would learning to rebuild a person move their joints the right way? A cheap look ahead.
+"""Would learning to rebuild a person move their joints the right way? A cheap forecast.
 
     python experiments/alignment.py WORKDIR [--people=12] [--frames=16] [--wait=64]
 
@@ -6,8 +6,8 @@ WORKDIR is a finished run. For people it was trained on and people it was not, p
 between the gradients of the reconstruction loss and of the supervised loss, both with respect to
 encoder and self-supervised head, averaged over people, and for how many it is positive. `--wait`
 asks again for the test people after so many steps of their image networks alone, which move no
-keypoint: as many a frame as bring the longest clip there, so that shorter ones get fewer.
-Personalization follows the first gradient; labels, which it never sees, are in the second.
+keypoint. Everyone gets equally many steps per frame, so that only the longest clip gets all of
+them. Personalization follows the first gradient; labels, which it never sees, are in the second.
 """
 
 import argparse
@@ -32,7 +32,7 @@ SEEING = ('encoder/', 'self_supervised_head/')
 
 
 def cosine(a: partition.Flat, b: partition.Flat) -> jax.Array:
-    """Of two flat trees, as one vector each."""
+    """The cosine between two flat trees, each taken as one vector."""
 
     def dot(x, y):
         return sum(jnp.vdot(x[path], y[path]) for path in x)
@@ -42,7 +42,7 @@ def cosine(a: partition.Flat, b: partition.Flat) -> jax.Array:
 
 def alignment(run: build.Run) -> Callable:
     """A compiled `(trainable, pairs [F]) -> cosine` for crops of one person."""
-    model, frozen = run.model.clone(train=False), build.split(run)[1]
+    model, frozen = run.model.clone(train=False), run.shared.frozen
     upright = functools.partial(
         pairs.crop_pair, augmentation=geometry.Augmentation(), spec=run.spec
     )
@@ -109,8 +109,9 @@ def waited(run: build.Run, steps: int) -> list[partition.Flat]:
     schedule = run.config.personalize.offline
     longest = max(len(clip.frames) for clip in run.people)
     schedule.update({'epochs': math.ceil(steps / longest), 'images_first': 0, 'learning_rate': 0.0})
-    results = adaptation.personalize_phase(run, 'offline', keep=range(len(run.people)))
-    return [adapted.trainable for adapted in adaptation.in_order(results)]
+    keep = dict.fromkeys(range(len(run.people)), 0)  # offline, weights are those after all steps
+    results = adaptation.personalize(run, 'offline', keep=keep)
+    return [adapted.trainable for adapted in adaptation.in_order(dict(results))]
 
 
 def show(name: str, cosines: Iterable[jax.Array]) -> None:
@@ -123,6 +124,7 @@ def show(name: str, cosines: Iterable[jax.Array]) -> None:
 
 
 def study() -> None:
+    """Prints the table: people trained on, test people, and these after waiting."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('workdir', type=pathlib.Path)
     parser.add_argument('--people', type=int, default=12)
@@ -130,7 +132,7 @@ def study() -> None:
     parser.add_argument('--wait', type=int, default=0)
     arguments = parser.parse_args()
     run = finished_run(arguments.workdir, people=arguments.people)
-    of_person, shared = alignment(run), itertools.repeat(build.split(run)[0])
+    of_person, shared = alignment(run), itertools.repeat(run.shared.trainable)
     known, unseen = (
         list(samples(people, arguments.frames))
         for people in (run.data.train[: arguments.people], run.people)

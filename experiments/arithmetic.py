@@ -48,12 +48,12 @@ PREDICTING = ('encoder', 'self_supervised_head', 'affinity_transformer')
 
 
 def flops_by_formula(problem: Problem) -> dict[str, int]:
-    """FLOPs of a person's 'step', of one 'online' frame (the step and the prediction), and of one
-    image of 'joint' training.
+    """FLOPs of a person's 'step', of an 'online' frame (step and prediction), of a 'joint' image.
 
     A trained layer costs three passes: forward, its weights' gradient and its input's. The first
-    layers of networks that see images have no gradient to pass on. Of the perceptual network, which
-    is frozen, there are the target's and the image's pass forward and one back to the image.
+    layers of networks that see images have no gradient to pass on. The perceptual network is
+    frozen: it takes two passes forward, for the target and for the image, and one back to the
+    image.
     """
     forward = layer_flops(problem.model, problem.size)
     frozen = {name for name in forward if name.startswith('affinity_transformer')}
@@ -147,8 +147,11 @@ def adaptation(problem: Problem, lowering: str) -> tuple[Callable, tuple]:
 
 
 def flops_by_xla(problem: Problem, lowering: str) -> float:
-    """XLA's cost analysis of one person's step as traced: with what the lowering does in excess,
-    additions and exponentials; without what touches only the zeros around an image."""
+    """XLA's cost analysis of one person's step as traced.
+
+    It includes what the lowering does in excess, additions and exponentials, and leaves out what
+    touches only the zeros around an image.
+    """
     loss, (trainable, *rest) = adaptation(problem, lowering)
     tx = optax.adam(1e-4)
     state = jax.eval_shape(functools.partial(inner_loop.fresh_state, tx=tx), trainable, rest[2])
@@ -158,12 +161,12 @@ def flops_by_xla(problem: Problem, lowering: str) -> float:
 
 
 def trainable_bytes(problem: Problem) -> int:
-    """Of one person's trained parameters in float32."""
+    """How many bytes one person's trained parameters take in float32."""
     return sum(4 * leaf.size for leaf in problem.split()[0].values())
 
 
 def activation_bytes(problem: Problem) -> int:
-    """What the forward pass of one person's step leaves for the backward pass, parameters aside."""
+    """Bytes that a step's forward pass keeps for the backward pass, parameters aside."""
     return capacity.activation_bytes(
         *problem.split(),
         problem.variables['batch_stats'],

@@ -36,6 +36,8 @@ from ttp_jax.networks import layers
 
 
 class Layer(NamedTuple):
+    """One convolution of the small model, on `size` x `size` pixels."""
+
     size: int
     channels: int
     features: int
@@ -80,6 +82,8 @@ SMALL = [
 
 
 class Column(NamedTuple):
+    """A way to compute it, and whether within a scan and on less than was asked for."""
+
     lowering: str
     shared: bool = False
     scan: bool = False
@@ -99,6 +103,7 @@ COLUMNS = {
 
 
 def main() -> None:
+    """Prints the table, a layer after another."""
     arguments = parse_arguments()
     print(f'{"GFLOP/s":32s}', *(f'{name:>12s}' for name in COLUMNS))
     totals = dict.fromkeys(COLUMNS, 0.0)
@@ -111,6 +116,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -122,6 +128,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def widen(layer: Layer) -> Layer:
+    """The layer at twice the size and channels; an image's three channels stay."""
     double = {n: n if n == 3 else 2 * n for n in (layer.channels, layer.features)}
     return layer._replace(
         size=2 * layer.size, channels=double[layer.channels], features=double[layer.features]
@@ -140,6 +147,7 @@ def measure(layer: Layer, column: Column, arguments: argparse.Namespace) -> floa
 
 
 def draw(layer: Layer, people: int, images: int, shared: bool) -> tuple[jax.Array, jax.Array]:
+    """Random images and kernels, everyone's or shared."""
     batch = (people * images,) if shared else (people, images)
     x = jax.random.normal(jax.random.key(0), (*batch, layer.size, layer.size, layer.channels))
     shape = (layer.kernel, layer.kernel, layer.channels, layer.features)
@@ -148,6 +156,7 @@ def draw(layer: Layer, people: int, images: int, shared: bool) -> tuple[jax.Arra
 
 
 def lift(layer: Layer, column: Column) -> Callable:
+    """The column's convolution over everyone."""
     if layer.transposed:
         lowering = 'matmul' if column.lowering == 'patches' else column.lowering
         function = functools.partial(layers.convolve_transpose, lowering=lowering)
@@ -159,6 +168,7 @@ def lift(layer: Layer, column: Column) -> Callable:
 
 
 def convolve_patches(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
+    """As `layers.convolve`, by one product of gathered k x k patches."""
     k, pad = kernel.shape[0], kernel.shape[0] // 2
     height, width = ((n - 1) // stride * stride + 1 for n in x.shape[1:3])
     x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
@@ -179,6 +189,8 @@ def gradient_step(
 def repeat(
     step: Callable, steps: int, x: jax.Array, kernel: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
+    """Some steps in a `lax.scan`, each from the gradients of the last."""
+
     def body(carry, _):
         return jax.tree.map(lambda v, gradient: v - 1e-6 * gradient, carry, step(*carry)), None
 

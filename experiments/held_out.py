@@ -117,6 +117,7 @@ def study(root: str, part: str, *, validation: float, limit: int, variables, **h
 
 
 def command() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('workdir', type=pathlib.Path)
     parser.add_argument('--parts', default='train,validation,test')

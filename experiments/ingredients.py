@@ -53,6 +53,7 @@ def run(name: str, changes: dict, out: pathlib.Path) -> dict:
 
 
 def main() -> None:
+    """Prints the table, a row after another."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--out', type=pathlib.Path, default=pathlib.Path('runs/ingredients'))
     parser.add_argument('--rows', type=lambda names: names.split(','), default=list(ROWS))

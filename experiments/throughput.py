@@ -141,6 +141,7 @@ class Job:
 
     @property
     def name(self) -> str:
+        """What is shown of the job while it runs."""
         words = [self.size, self.task, self.implementation, self.lowering]
         if (self.task, self.framework) == ('online', 'jax'):
             words.append(f'{",".join(map(str, self.people))} people in chunks of {self.chunk}')
@@ -148,6 +149,7 @@ class Job:
 
     @property
     def implementation(self) -> str:
+        """The table's word for the framework and its mode."""
         words = [self.framework, 'bfloat16' if self.dtype == 'bfloat16' else '']
         if self.framework == 'torch' and self.task == 'online':
             words += ['release' if self.redundant else 'lean']
@@ -155,6 +157,7 @@ class Job:
 
     @property
     def sizes(self) -> Size:
+        """The size with what a GPU changes of it."""
         size = load_size(self.size)
         return on_gpu(size) if self.gpu else size
 
@@ -230,6 +233,7 @@ def joint_jobs(base: Job, modes: tuple[str, ...], *, quick: bool) -> Iterator[Jo
 
 
 def precision(mode: str) -> str:
+    """What a mode of PyTorch computes in."""
     return 'bfloat16' if 'amp' in mode.split('+') else 'float32'
 
 
@@ -264,7 +268,7 @@ def run(job: Job, *, cache: str, limit: float) -> list[Row]:
 
 
 def latest(rows) -> list[Row]:
-    """Of each number of people, the last row printed."""
+    """The last row printed for each number of people."""
     return list({row.get('people', index): row for index, row in enumerate(rows)}.values())
 
 
@@ -279,15 +283,17 @@ def stopped(row: Row, limit: float) -> Row:
 
 
 def emit(row: Row) -> None:
-    """A row to the parent process; a later one for as many people replaces it."""
+    """Sends a row to the parent process; a later one for as many people replaces it."""
     print(json.dumps(row), flush=True)
 
 
 def time_calls(
     call: Callable[[], None], *, work: float, row: Callable[[], Row], patience: float
 ) -> None:
-    """Emits the row with the work per second of the median call. The first is a warm-up, and
-    counts only where it lasts so long that there is no other."""
+    """Emits the row with the work per second of the median call.
+
+    The first call is a warm-up, and counts only where it lasts so long that there is no other.
+    """
     emit({**row(), 'work': work, 'started': time.time()})
     seconds = []
     for index in range(20):
@@ -301,7 +307,7 @@ def time_calls(
 
 
 def resident_bytes() -> int:
-    """The largest this process ever was."""
+    """The most memory that this process ever held."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
@@ -369,6 +375,7 @@ class Jax:
         self.loss_means = jnp.ones(1 + self.network.terms)
 
     def split(self):
+        """(trainable, frozen) as the paper has it."""
         from ttp_jax.personalize import partition
 
         return partition.split(self.variables['params'], frozen=RECONSTRUCTION.frozen)
@@ -389,6 +396,7 @@ def slow(job: Job) -> bool:
 
 
 def jax_online(job: Job) -> None:
+    """Emits the rows of personalization in JAX."""
     import jax
 
     from ttp_jax.personalize import capacity
@@ -407,42 +415,34 @@ def online_program(setup: Jax, devices: list, numbers: list[int]) -> None:
     """Times one program, with `chunk` people on each device, for several numbers of people."""
     import jax
     import jax.numpy as jnp
-    import optax
 
     job, size, together = setup.job, setup.size, setup.job.chunk * len(devices)
     count = 1 if slow(job) else size.frames
-    trainable, frozen = setup.split()
-    runner = many_people.make_runner(
-        model=setup.model,
-        perceptual=setup.network,
-        objective=RECONSTRUCTION,
-        tx=optax.adam(1e-4),
-        spec=setup.spec,
-        schedule='online',
-        batch=job.batch,
-        augment={},
-        lowering=job.lowering,
-        devices=devices,
-    )
+    runner = many_people.make_runner(online_method(setup), devices=devices)
     frames, boxes = drawn_frames(size, count)
     everyone = [
         np.stack([x] * together)
         for x in (frames, np.array(size.frame, np.int32), boxes, np.array(count, np.int32))
     ]
-    shared = runner.everywhere((frozen, setup.variables['batch_stats'], setup.network.weights))
-    people = inner_loop.Person(*everyone)
-    after = (*shared, people, jax.random.split(jax.random.key(0), together), jnp.arange(count))
-    state = runner.start(*runner.everywhere((trainable, setup.loss_means)), people)
-    program, row = compiled(runner.adapt, state, *after)
+    trainable, frozen = setup.split()
+    statistics_, features = setup.variables['batch_stats'], setup.network.weights
+    shared = runner.everywhere(
+        inner_loop.Shared(trainable, frozen, statistics_, setup.loss_means, features)
+    )
+    people = runner.spread(inner_loop.Person(*everyone))
+    keys = runner.spread(jax.random.split(jax.random.key(0), together))
+    after = (shared, people, keys, jnp.arange(count))
+    progress = runner.loop.start(shared, people)
+    program, row = compiled(runner.loop.learn, progress, *after)
     row['devices'] = len(devices)
     if job.compile_only or too_large(row):
         return emit({'people': numbers[0], **row})
-    state = [state]  # donated to each call
+    latest = [progress]  # donated to each call
 
     def call(chunks):
         for _ in range(chunks):
-            state[0], loss, _ = program(state[0], *after)
-        jax.block_until_ready(loss)
+            latest[0] = program(latest[0], *after)
+        jax.block_until_ready(latest[0].losses)
 
     for number in numbers:
         chunks = math.ceil(number / together)
@@ -454,7 +454,26 @@ def online_program(setup: Jax, devices: list, numbers: list[int]) -> None:
         )
 
 
+def online_method(setup: Jax) -> inner_loop.Method:
+    """Personalization as the paper does it, one step a frame, computed as the job says."""
+    import optax
+
+    lowering = setup.job.lowering
+    shared = 'blocked' if lowering == 'blocked' else layers.suited_lowering('joint')
+    return inner_loop.Method(
+        model=setup.model.clone(lowering=lowering),
+        perceptual=setup.network._replace(lowering=shared),
+        objective=RECONSTRUCTION,
+        tx=optax.adam(1e-4),
+        spec=setup.spec,
+        schedule='online',
+        batch=setup.job.batch,
+        augment={},
+    )
+
+
 def jax_joint(job: Job) -> None:
+    """Emits the row of joint training in JAX."""
     import jax
     import optax
 
@@ -565,6 +584,7 @@ class Torch:
         self.network = torch_reference.Perceptual(self.size.perceptual).to(self.device)
 
     def tensors(self, *arrays: np.ndarray):
+        """Arrays as tensors on the device."""
         return [self.torch.from_numpy(np.array(a)).to(self.device) for a in arrays]
 
     def time(self, call: Callable[[], None], *, work: float) -> None:
@@ -583,12 +603,14 @@ class Torch:
         )
 
     def peak_bytes(self) -> int:
+        """The most memory that was taken so far."""
         if self.job.gpu:
             return self.torch.cuda.max_memory_allocated()
         return resident_bytes() - self.empty
 
 
 def torch_online(job: Job) -> None:
+    """Emits the row of personalization by PyTorch's loop."""
     setup, count = Torch(job), job.sizes.frames
     learner = setup.reference.Learner(
         setup.model,
@@ -603,6 +625,7 @@ def torch_online(job: Job) -> None:
 
 
 def torch_joint(job: Job) -> None:
+    """Emits the row of joint training in PyTorch."""
     from ttp_jax.data import skeletons
 
     setup = Torch(job)
@@ -751,6 +774,7 @@ def show(rows: list[list[str]], headings: list[str], *, left: int) -> None:
 
 
 def cell(row: Row, field: str, form: str) -> str:
+    """A row's field in the table's form."""
     if field == 'frames_per_second' and row.get('at_most'):
         return f'< {row["at_most"]:.3g}'
     value = row.get(field)
@@ -769,6 +793,8 @@ def finish(row: Row, counts: dict[str, Row], rates: dict[str, float]) -> Row:
 
 
 class Target(NamedTuple):
+    """A number that is measured against one that is wanted."""
+
     text: str
     measured: float | None
     wanted: float
@@ -776,6 +802,7 @@ class Target(NamedTuple):
     unit: str = 'x'
 
     def cells(self) -> list[str]:
+        """The row of the table of targets."""
         if self.measured is None:
             return [self.text, 'not measured', '-']
         met = self.measured >= self.wanted if self.least else self.measured <= self.wanted
@@ -794,10 +821,12 @@ class Results:
         self.rows, self.counts = rows, counts
 
     def best(self, field: str = 'frames_per_second', **wanted) -> float | None:
+        """The best value of a field among rows that match; None where there is none."""
         values = [row[field] for row in self.select(**wanted) if row.get(field)]
         return max(values, default=None)
 
     def select(self, **wanted) -> list[Row]:
+        """Rows whose fields have these values, or one of these."""
         return [
             row
             for row in self.rows
@@ -805,6 +834,7 @@ class Results:
         ]
 
     def torch(self, size: str, *, task: str = 'online', redundant: bool = False, **wanted):
+        """The rate of PyTorch's loop."""
         return self.best(size=size, task=task, framework='torch', redundant=redundant, **wanted)
 
     def slow(self, **wanted) -> float | None:
@@ -812,8 +842,10 @@ class Results:
         return self.best(**wanted) or self.best('at_most', **wanted)
 
     def memory_per_person(self, size: str) -> float | None:
-        """Bytes that one more person in the chunk costs, in copies of the trained parameters;
-        without activations, which are what grows with the batch."""
+        """What one more person in the chunk costs, in sizes of the trained parameters.
+
+        Without activations, which are what grows with the batch.
+        """
         rows = [
             row
             for row in self.select(
@@ -831,6 +863,7 @@ class Results:
 
 
 def ratio(a: float | None, b: float | None) -> float | None:
+    """How many times `b`; None where one of them is not known."""
     return a / b if a and b else None
 
 
@@ -909,6 +942,7 @@ def gpu_targets(r: Results) -> list[Target]:
 
 
 def parse_arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -975,6 +1009,7 @@ def measure(
 
 
 def main() -> None:
+    """The command line: all jobs, each in a process of its own, or one job."""
     arguments = parse_arguments()
     if arguments.job:
         fields = json.loads(arguments.job)

@@ -142,6 +142,7 @@ class PoseNet(nn.Module):
         self.sup_query.weight.normal_(0, 1)
 
     def features(self, images: Tensor) -> Tensor:
+        """Images to features F."""
         x = self.maxpool(F.relu(self.bn1(self.conv1(images)), inplace=True))
         for stage in (1, 2, 3, 4):
             x = getattr(self, f'layer{stage}')(x)
@@ -215,7 +216,7 @@ class Model(nn.Module):
         return self.image_renderer(seen).float()
 
     def rebuild(self, target: Tensor, source: Tensor) -> Tensor:
-        """The target rebuilt, nothing else: no Transformer."""
+        """Only the rebuilt target: the Transformer is not run."""
         maps = self.pose_net.final_layer_unsup(self.pose_net.features(target))
         return self.reconstruct(maps, source)
 
@@ -274,7 +275,7 @@ class Perceptual(nn.Module):
         sizes = [3, *(n for block in blocks for n in block)]
         strides = [2 if kind == 'random' and i else 1 for i in range(len(sizes) - 1)]
         self.pooled = VGG16_POOLED if kind == 'vgg16' else ()
-        # Plain integers: torch.compile would break its graph at NumPy's.
+        # Plain integers: torch.compile would break its graph at those of NumPy.
         self.kept = (np.cumsum([len(block) for block in blocks]) - 1).tolist()
         self.convs = nn.ModuleList(
             nn.Conv2d(a, b, 3, stride, 1) for a, b, stride in zip(sizes, sizes[1:], strides)
@@ -285,6 +286,7 @@ class Perceptual(nn.Module):
 
     @torch.no_grad()
     def fill(self, weights: Mapping[str, np.ndarray] | None) -> Perceptual:
+        """Takes these weights, or draws some."""
         arrays = list(weights.values()) if weights else []
         for i, conv in enumerate(self.convs):
             if weights:
@@ -340,7 +342,7 @@ class Augmentation(NamedTuple):
     mirror: Tensor
 
     def first_plain(self) -> Augmentation:
-        """The first sample as it is."""
+        """The augmentation with its first sample left as it is."""
         first = torch.arange(len(self.scale), device=self.scale.device) == 0
         return Augmentation(
             torch.where(first, 1.0, self.scale),
@@ -480,18 +482,22 @@ class How:
             )
 
     def place(self, module: nn.Module) -> nn.Module:
+        """The module in the mode's memory format."""
         return module.to(memory_format=self.format)
 
     def compiled(self, function):
+        """The function, compiled if the mode says so."""
         return torch.compile(function) if 'compile' in self.words else function
 
     def precision(self) -> contextlib.AbstractContextManager:
+        """A context that computes in what the mode says."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled='amp' in self.words)
 
 
 def adam(
     parameters: Iterable[Tensor], learning_rate: float, *, redundant: bool = False
 ) -> torch.optim.Adam:
+    """Adam, fused unless the release is followed in detail."""
     return torch.optim.Adam(parameters, learning_rate, fused=None if redundant else True)
 
 
@@ -499,7 +505,7 @@ def adam(
 
 
 def freeze(model: Model) -> list[Tensor]:
-    """Leaves gradients only to what the paper trains at test time, and returns that."""
+    """Freezes all but what the paper trains at test time, and returns the trained parameters."""
     norms = {
         f'{name}.{leaf}'
         for name, module in model.named_modules()
@@ -540,7 +546,7 @@ class Learner:
         self.heatmaps = self.how.compiled(lambda images: self.model.pose_net(images)[0])
 
     def start(self, frames: Tensor, boxes: Tensor) -> None:
-        """The next person: frames `[T, H, W, 3]` uint8, boxes `[T, 4]`; weights as at first."""
+        """Starts on a person: frames `[T, H, W, 3]` uint8, boxes `[T, 4]`; weights are reset."""
         self.model.load_state_dict(self.first)
         self.frames, self.boxes = frames.to(self.device), boxes.to(self.device)
         self.optimizer = adam(self.trained, self.learning_rate, redundant=self.redundant)
@@ -557,7 +563,7 @@ class Learner:
         return (decode(heatmaps)[0] / heatmaps.shape[-1] - 0.5) * side[1] + side[0], loss
 
     def crops(self, t: int) -> tuple[Tensor, Tensor]:
-        """The frame's copies, the first unaugmented, and sources from frames 0 ... t, likewise."""
+        """Copies of frame t and sources from 0 ... t; the first of each is not augmented."""
         sources = torch.randint(t + 1, (self.batch,), device=self.device)
         how = draw_augmentation(self.batch, device=self.device, **self.augment).first_plain()
         to_image = crop_to_image(self.boxes[t].expand(self.batch, 4), how, size=self.size)
@@ -617,8 +623,11 @@ def personalize(
 
 
 class Pairs(NamedTuple):
-    """Target and source frames `[B, H, W, 3]` uint8, boxes `[B, 4]`, joints `[B, J, 2]`,
-    visibility `[B, J]`."""
+    """A batch of raw pairs.
+
+    Target and source frames `[B, H, W, 3]` uint8, boxes `[B, 4]`, joints `[B, J, 2]`, visibility
+    `[B, J]`.
+    """
 
     target: Tensor
     source: Tensor

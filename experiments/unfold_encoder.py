@@ -97,6 +97,7 @@ def crops(root: str, count: int, size: int, model: networks.PoseModel) -> jax.Ar
 
 
 def main() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

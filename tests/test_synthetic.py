@@ -13,9 +13,23 @@ from ttp_jax.data.skeletons import PENN_ACTION
 
 JOINT = {name: index for index, name in enumerate(PENN_ACTION.joints)}
 UPRIGHT = np.array(  # a standing person who faces the camera with raised arms
-    [[0, -8], [2, -6], [-2, -6], [4, -8], [-4, -8], [4, -11], [-4, -11],
-     [1, 0], [-1, 0], [2, 5], [-2, 5], [2, 10], [-2, 10]], float,
-)  # fmt: skip
+    [
+        [0, -8],
+        [2, -6],
+        [-2, -6],
+        [4, -8],
+        [-4, -8],
+        [4, -11],
+        [-4, -11],
+        [1, 0],
+        [-1, 0],
+        [2, 5],
+        [-2, 5],
+        [2, 10],
+        [-2, 10],
+    ],
+    float,
+)
 
 
 def rng(seed=0):

@@ -1,0 +1,1 @@
+"""Test-time personalization of human pose estimation, in JAX."""

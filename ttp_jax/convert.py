@@ -96,7 +96,7 @@ LEAVES = {
     'mean': 'running_mean',
     'var': 'running_var',
 }
-# Three matrices of ours are, one below the other, one of theirs.
+# Three of our matrices, one below the other, make one of theirs.
 PROJECTIONS = ('query', 'key', 'value')
 COUNTER = 'num_batches_tracked'
 
@@ -104,7 +104,8 @@ COUNTER = 'num_batches_tracked'
 def torch_name(path: str) -> str:
     """'params/encoder/resnet/conv1/kernel' -> 'pose_net.conv1.weight'.
 
-    Raises ValueError for a parameter that the release's models have no place for.
+    Raises:
+      ValueError: for a parameter that the release's models have no place for.
     """
     module, _, leaf = path.partition('/')[2].rpartition('/')
     for ours, theirs in MODULES:
@@ -134,7 +135,11 @@ def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarr
 def to_release(variables: Variables, *, batches: int = 0) -> Tensors:
     """`params` and `batch_stats`, or parts of them, as the release's state dict.
 
-    batches: what its norms' `num_batches_tracked` say. Raises ValueError as `torch_name` does.
+    Args:
+      batches: what its norms' `num_batches_tracked` say.
+
+    Raises:
+      ValueError: as `torch_name` does.
     """
     flat = partition.flatten(variables)
     tensors = {}
@@ -149,7 +154,10 @@ def to_release(variables: Variables, *, batches: int = 0) -> Tensors:
 def from_release(tensors: Tensors) -> tuple[Variables, dict[str, Any]]:
     """The release's state dict as (variables, the `PoseModel` fields that they fit).
 
-    Joint models and baselines. Raises ValueError that lists missing, surplus and misshapen tensors.
+    Joint models and baselines.
+
+    Raises:
+      ValueError: when tensors are missing, surplus or of another shape, listing them.
     """
     settings = infer(tensors)
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
@@ -160,7 +168,10 @@ def from_release(tensors: Tensors) -> tuple[Variables, dict[str, Any]]:
 def from_torchvision(tensors: Tensors) -> tuple[Variables, dict[str, Any]]:
     """torchvision's ResNet as (the encoder's `resnet` variables, the `PoseModel` fields they fit).
 
-    The classifier is left out. Raises ValueError as `from_release` does.
+    The classifier is left out.
+
+    Raises:
+      ValueError: as `from_release` does.
     """
     settings = {name: infer(tensors)[name] for name in ('depth', 'stages', 'width', 'stem_pool')}
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
@@ -173,7 +184,8 @@ def from_torchvision(tensors: Tensors) -> tuple[Variables, dict[str, Any]]:
 def vgg16(tensors: Tensors) -> Tensors:
     """VGG-16's convolutions, under torchvision's names or the release's, for `perceptual.load`.
 
-    Raises ValueError as `from_release` does.
+    Raises:
+      ValueError: as `from_release` does.
     """
     shapes = perceptual.vgg16_shapes()
     tensors = {re.sub(r'^vgg16\.slice\d\.', 'features.', k): v for k, v in tensors.items()}
@@ -194,7 +206,7 @@ def _resnet(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _by_torch_name(flat: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Their names, and the paths of ours that each is made of, in order."""
+    """Their names, each with the paths of ours that it is made of, in order."""
 
     def place(path):
         return next((i for i, part in enumerate(PROJECTIONS) if f'/{part}/' in path), 0)
@@ -206,7 +218,7 @@ def _by_torch_name(flat: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _renamed(tensors: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
-    """A model that has an encoder and one head is not called `pose_net`: it is all there is."""
+    """The release's names: without `pose_net.` in models that are an encoder and one head."""
     if any(name in params for name in ('self_supervised_head', 'affinity_transformer')):
         return dict(tensors)
     return {name.removeprefix('pose_net.'): value for name, value in tensors.items()}
@@ -228,7 +240,7 @@ def _fill(wanted: Variables, tensors: Tensors, *, surplus: str = '') -> Variable
 
 
 def _stacked(flat: Mapping[str, Any], paths: list[str]) -> tuple[int, ...]:
-    """The shape of the tensor of theirs that `paths` make."""
+    """The shape of their tensor that `paths` of ours make."""
     return np.concatenate([to_torch(path, _blank(flat[path].shape)) for path in paths]).shape
 
 
@@ -297,8 +309,11 @@ SIZES: Mapping[str, tuple[Any, ...]] = {
 def infer(tensors: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `PoseModel` of a state dict of the release's, or of torchvision's ResNet.
 
-    A size that several tensors have is what most of them say, so that one which is misshapen is
-    found out. Raises ValueError when the blocks are no ResNet's.
+    A size that several tensors show is what most of them say, so that a single one of another shape
+    is noticed.
+
+    Raises:
+      ValueError: when the blocks are no ResNet's.
     """
     shapes = {name.removeprefix('pose_net.'): value.shape for name, value in tensors.items()}
     places = [int(name.split('.')[1]) for name in shapes if name.startswith('deconv_layers.')]
@@ -363,17 +378,20 @@ def _check_release(settings: Mapping[str, Any]) -> None:
 def convert(source: str, target: str) -> str:
     """Converts `source` to the new `target` and says in one line what it was.
 
-    Raises ValueError when `target` is there already, when `source` is missing, truncated or
-    foreign, or when its tensors are not what they should be. Nothing half-written is left behind.
+    Nothing half-written is left behind.
+
+    Raises:
+      ValueError: when `target` is there already, when `source` is missing, truncated or foreign, or
+        when its tensors are not what they should be.
     """
-    made = pathlib.Path(target)
-    if made.exists():
+    output = pathlib.Path(target)
+    if output.exists():
         raise ValueError(f'{target}: exists already')
     if pathlib.Path(source).is_dir():
-        return _export(pathlib.Path(source), made)
+        return _export(pathlib.Path(source), output)
     tensors = torch_files.read(source)
     try:
-        return _import(tensors, made)
+        return _import(tensors, output)
     except ValueError as error:
         raise ValueError(f'{source}: {error}') from None
 
@@ -381,8 +399,9 @@ def convert(source: str, target: str) -> str:
 def load_encoder(path: str, like: TrainState) -> TrainState:
     """`like` with the ResNet of torchvision's file at `path`, or of what `convert` made of it.
 
-    Raises ValueError as `torch_files.read` and `checkpoint.read` do, and when the file holds
-    something else or another ResNet than the model has.
+    Raises:
+      ValueError: as `torch_files.read` and `checkpoint.read` do, and when the file holds something
+        else or another ResNet than the model has.
     """
     whole = {'params': like.params, 'batch_stats': like.batch_stats}
     wanted = {part: _resnet(tree) for part, tree in whole.items()}
@@ -517,13 +536,13 @@ def _save(
 
 
 def _batches(tensors: Tensors) -> int:
-    """How many batches the norms have seen; the oldest files do not say."""
+    """How many batches the norms have seen; 0 where a file does not say."""
     return max((int(v) for name, v in tensors.items() if name.endswith(COUNTER)), default=0)
 
 
 @contextlib.contextmanager
 def _finished(target: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A path to write to, which becomes `target` when all went well and is gone when not."""
+    """A path to write to, which becomes `target` after success and is deleted after an error."""
     parent = target.absolute().parent
     if not parent.is_dir():
         raise ValueError(f'{target}: there is no folder {parent}')

@@ -34,7 +34,15 @@ def sample_augmentation(
     rotation_prob: float = 0.6,
     flip_prob: float = 0.5,
 ) -> Augmentation:
-    """Draws one augmentation (paper section 4.2); personalization rotates always (section 3.2)."""
+    """Draws one augmentation (paper section 4.2).
+
+    Args:
+      rng: a key of JAX's random numbers.
+      scale_std: standard deviation of the scale around 1, and the most it may differ from 1.
+      rotation_std: standard deviation of the rotation in degrees; twice as much at most.
+      rotation_prob: how often there is a rotation at all; personalization always rotates (3.2).
+      flip_prob: how often left and right are mirrored.
+    """
     scale_rng, rotation_rng, rotate_rng, flip_rng = jax.random.split(rng, 4)
     scale = jnp.clip(1 + scale_std * jax.random.normal(scale_rng), 1 - scale_std, 1 + scale_std)
     rotation = jnp.clip(
@@ -52,7 +60,7 @@ def crop_region(box: Array, *, subtract_one: bool = True) -> tuple[jax.Array, ja
     Args:
       box: `[4]`, x1, y1, x2, y2 in image pixels, both corners included.
       subtract_one: move the centre from 1-based to 0-based pixels; true for Penn Action and BBC
-      Pose, false for Human3.6M.
+        Pose, false for Human3.6M.
 
     Returns:
       centre `[2]`, `(x, y)` in image pixels, and scale `[]`, the square's side in units of 200
@@ -164,8 +172,8 @@ def warp(image: Array, affine: jax.Array, *, size: int, valid: Array | None = No
     right_share, bottom_share = x - left, y - top
     left, top = left.astype(jnp.int32), top.astype(jnp.int32)
 
-    # Gathering whole RGB rows of the flattened image was as fast as anything tried; packing RGB
-    # into one integer was three times slower on CPU.
+    # Gathering the three channels of a pixel at once was as fast as anything tried; packing them
+    # into one integer was three times slower on a CPU.
     def tap(column, row, weight):
         inside = (column >= 0) & (column < limit_x) & (row >= 0) & (row < limit_y)
         pixel = rows[jnp.where(inside, row * width + column, 0)].astype(jnp.float32)
@@ -193,7 +201,7 @@ def swap_left_right(
 
 
 def normalise(image: jax.Array) -> jax.Array:
-    """RGB `[..., 3]` in 0..255 to the model's float32 input, with ImageNet's mean and deviation."""
+    """RGB `[..., 3]` in 0..255 to the model's float32 input, by ImageNet's mean and spread."""
     return (image / 255.0 - jnp.array(_IMAGENET_MEAN)) / jnp.array(_IMAGENET_STD)
 
 

@@ -111,7 +111,7 @@ def decode(heatmap: jax.Array) -> tuple[jax.Array, jax.Array]:
     height, width = heatmap.shape
     y, x = jnp.unravel_index(jnp.argmax(heatmap), heatmap.shape)  # NaN counts as the largest
     score = heatmap[y, x]
-    # At the border this reads cells that are no neighbours, and does not use them.
+    # At the border these indices reach other cells than the neighbours; `inside` discards them.
     slope = jnp.stack(
         [heatmap[y, x + 1] - heatmap[y, x - 1], heatmap[y + 1, x] - heatmap[y - 1, x]]
     )

@@ -36,7 +36,7 @@ DEBUG = flags.DEFINE_bool('debug', False, 'Show the whole traceback of an error.
 
 def keep_compiled_programs() -> None:
     """Keeps what XLA compiles in a user cache folder, unless JAX was told another one."""
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         cache = os.environ.get('XDG_CACHE_HOME', pathlib.Path.home() / '.cache')
         jax.config.update('jax_compilation_cache_dir', str(pathlib.Path(cache) / 'ttp_jax'))
 
@@ -63,6 +63,7 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 
 def main(argv: list[str]) -> None:
+    """Runs the job and prints its table, or in one line what is wrong."""
     if len(argv) > 1:
         raise app.UsageError(f'unexpected arguments: {" ".join(argv[1:])}')
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every file

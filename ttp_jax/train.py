@@ -78,7 +78,7 @@ def learning_rates(
     """
     if not drops and steps > warmup:
         return optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, steps)
-    boundaries = {int(round(steps * drop)): factor for drop in drops}
+    boundaries = {round(steps * drop): factor for drop in drops}
     return optax.piecewise_constant_schedule(learning_rate, boundaries)
 
 
@@ -134,7 +134,8 @@ def joint_loss(
 ):
     """Labelled loss + weight x the objective's, and (batch_stats, loss_means, metrics).
 
-    objective: the task without labels; None trains on labels alone.
+    Args:
+      objective: the task without labels; None trains on labels alone.
     """
     target, source, maps, weights = crops
     task_rng, dropout_rng = jax.random.split(rng)
@@ -259,9 +260,11 @@ def fit(
 ) -> Iterator[tuple[int, TrainState, Metrics]]:
     """Trains on one batch after another, yielding (step, state, metrics) after each.
 
-    batches: those of the steps from the state's own on, of `pairs.batches` or `stream.batches`.
     What a step sees and draws depends on its number and the seed alone, so a run that was stopped
     and resumed equals one that was not.
+
+    Args:
+      batches: those of the steps from the state's own on, of `pairs.batches` or `stream.batches`.
     """
     root = jax.random.key(seed)
     for index, batch in enumerate(batches, start=int(state.step)):

@@ -1,10 +1,10 @@
 """BBC Pose's own folder as clips, one per video (paper section 4.1).
 
 The layout is `bbcpose.mat` beside the folders `1` to `20`, with frame F of video V at `V/F.jpg`.
-`bbcpose` is a struct array of the 20 videos; its fields, counted from 0, are read by place: 3 the
-numbers of the training frames, 4 their joints (2 x 7 x frames), 5 and 6 the same of the test
-frames. Videos 1 to 10, with their training frames, are the training split; videos 11 to 20, with
-their test frames, the test split. A clip's frames need not follow each other in the video.
+`bbcpose` is a struct array of the 20 videos, whose fields are read by their place, counted from 0:
+3 holds the numbers of the training frames, 4 their joints (2 x 7 x frames), 5 and 6 the same for
+the test frames. Videos 1 to 10, with their training frames, are the training split; videos 11 to
+20, with their test frames, the test split. A clip's frames need not follow each other in the video.
 
 Joints `(x, y)` are kept as the file has them, and all of them count as visible. The data set has no
 boxes; they are made as the authors' release makes them (`boxes_around`).

@@ -32,9 +32,10 @@ Example = dict[str, Any]
 class ClipsBuilder(  # type: ignore[call-arg]  # TFDS has no types
     tfds.core.GeneratorBasedBuilder, skip_registration=True
 ):
-    """What the builders share: everything but the reader, the joints and the docstring.
+    """The base of all builders; each of them adds a reader, joints and a docstring.
 
-    A builder's docstring says what its user has to put where; TFDS shows it where it is missing.
+    A builder's docstring tells its user which files belong where; TFDS shows it when they are
+    missing.
     """
 
     VERSION = tfds.core.Version('1.0.0')
@@ -55,7 +56,11 @@ class ClipsBuilder(  # type: ignore[call-arg]  # TFDS has no types
 
     @abc.abstractmethod
     def read(self, root: pathlib.Path, split: str) -> list[Clip]:
-        """The clips of one split in the folder `root`. Raises ValueError where it is not whole."""
+        """The clips of one split in the folder `root`.
+
+        Raises:
+          ValueError: for what is missing.
+        """
 
     def _info(self) -> tfds.core.DatasetInfo:
         joints = len(self.SKELETON.joints)
@@ -130,7 +135,11 @@ def _clip_features(joints: int) -> dict[str, Any]:
 
 
 def frame_examples(clips: Iterable[Clip]) -> Iterator[Example]:
-    """One example per frame. Raises ValueError for a frame that does not decode, naming it."""
+    """One example per frame.
+
+    Raises:
+      ValueError: for a frame that does not decode, naming it.
+    """
     start = 0
     for clip in clips:
         frames, labels = _stored(clip)
@@ -219,7 +228,11 @@ BUILDERS = {builder.name: builder for builder in (PennAction, Human36m, BbcPose)
 
 
 def create(name: str, config: str, data_dir: str | os.PathLike) -> ClipsBuilder:
-    """The builder of the data set `name`. Raises ValueError where there is none of that name."""
+    """The builder of the data set `name`.
+
+    Raises:
+      ValueError: for an unknown name.
+    """
     if name not in BUILDERS:
         raise ValueError(f'no data set {name!r}; known: {", ".join(BUILDERS)}')
     return BUILDERS[name](config=config, data_dir=pathlib.Path(data_dir).absolute())

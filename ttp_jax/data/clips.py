@@ -7,7 +7,7 @@ any, lie beside them. Frames are RGB uint8 `[height, width, 3]`; joints `(x, y)`
 
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -212,9 +212,12 @@ def label_bank(clips: Sequence[Clip]) -> FrameBank:
 
 
 def filled_labels(clips: Sequence[Clip]) -> list[Labels]:
-    """Everyone's labels; of clips without any, as many joints as the others have, none of them seen.
+    """Everyone's labels; clips without any get as many joints as the others have, all unseen.
 
-    Such clips train the task that needs no labels. Raises ValueError where no clip has labels.
+    Such clips train the task that needs no labels.
+
+    Raises:
+      ValueError: no clip has labels.
     """
     counts = [clip.labels.joints.shape[1] for clip in clips if clip.labels is not None]
     if not counts:
@@ -229,19 +232,20 @@ def filled_labels(clips: Sequence[Clip]) -> list[Labels]:
 def _checked_first_frames(clips: Sequence[Clip]) -> Iterator[np.ndarray]:
     if not clips:
         raise ValueError('no clips to stack, expected at least one')
-    labelled = next((clip for clip in clips if clip.labels is not None), None)
+    counts: dict[str, int] = {}  # the joints of each labelled clip so far, by its id
     for clip in clips:
         first = _checked_first_frame(clip)
         if clip.labels is not None:
-            _check_same_joints(clip, labelled)
+            counts[clip.id] = clip.labels.joints.shape[1]
+            _check_same_joints(counts, clip.id)
         yield first
 
 
-def _check_same_joints(clip: Clip, other: Clip) -> None:
-    found, expected = (each.labels.joints.shape[1] for each in (clip, other))
-    if found != expected:
+def _check_same_joints(counts: Mapping[str, int], name: str) -> None:
+    other, expected = next(iter(counts.items()))
+    if counts[name] != expected:
         raise ValueError(
-            f'clip {clip.id}: has {found} joints, expected the {expected} of clip {other.id}'
+            f'clip {name}: has {counts[name]} joints, expected the {expected} of clip {other}'
         )
 
 

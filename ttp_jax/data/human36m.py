@@ -13,13 +13,13 @@ sequence's frames, each a dict of
     joints_3d_vis           [16, 3] in {0, 1}, of which the first column is used
     center_x, center_y      of the person's box, image pixels
     width, height           of the person's box, image pixels
-Reading it imports and calls nothing that a pickle asks for, save for what makes numpy's arrays.
+Reading it imports and calls nothing that a pickle asks for, except what makes numpy's arrays.
 
 The training split is S1, S5, S6, S7 and S8, one clip per sequence: a target's source is drawn from
 its own sequence. The test split is S9 and S11, one clip per subject, which is whom a model is
 personalized to: all the subject's sequences in the file's order. Human3.6M's cameras differ in
-size (1000 and 1002 rows), so a test subject's frames are padded to one size with zeros, right and
-below; zeros are what a crop shows outside an image anyway.
+size (1000 and 1002 rows), so a test subject's frames are padded with zeros to one size, on the
+right and below; a crop shows zeros outside an image anyway.
 
 Joints are kept as the file has them. Boxes are made for `geometry.crop_region` with
 `subtract_one=False` (`box`).
@@ -60,7 +60,7 @@ def human36m_clips(root: str | pathlib.Path, *, split: str, limit: int | None = 
 
     Everything that can be known without decoding is checked here, as for Penn Action; only the
     first frame of every test sequence is decoded, for its size. A test subject that has another
-    number of frames than the release's is told of in the log.
+    number of frames than the release's is mentioned in the log.
 
     Args:
       root: the folder that holds `HM36Vid_trainfull_all_cache`, `HM36Vid_validfull_all_cache` and

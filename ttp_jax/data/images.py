@@ -44,9 +44,13 @@ class Frames(Sequence):
 
 
 def decode(encoded: bytes, name: Any) -> np.ndarray:
-    """An encoded image as `[height, width, 3]` uint8 RGB; ValueError with its name if it is none.
+    """An encoded image as `[height, width, 3]` uint8 RGB.
 
-    A camera's orientation mark is ignored, since labels refer to the pixels as they are stored.
+    The orientation that a camera noted is ignored, since labels refer to the pixels as they are
+    stored.
+
+    Raises:
+      ValueError: for bytes that are no image, with the name.
     """
     image = cv2.imdecode(np.frombuffer(encoded, np.uint8), _COLOR) if encoded else None
     if image is None:
@@ -55,7 +59,11 @@ def decode(encoded: bytes, name: Any) -> np.ndarray:
 
 
 def check(encoded: bytes, name: Any) -> bytes:
-    """The same bytes, after a cheap look that they decode: at an eighth of the size, in grey."""
+    """The same bytes, once they are known to decode: tried in grey, at an eighth of the size.
+
+    Raises:
+      ValueError: when they do not, with the name.
+    """
     if not encoded or cv2.imdecode(np.frombuffer(encoded, np.uint8), _EIGHTH) is None:
         raise ValueError(f'{name}: cannot be read as an image')
     return encoded
@@ -71,7 +79,7 @@ def _pad(image: np.ndarray, size: tuple[int, int], name: Any) -> np.ndarray:
 def of_files(
     paths: Sequence[pathlib.Path], *, clip: str, size: tuple[int, int] | None = None
 ) -> Frames:
-    """The frames of the clip named `clip`, still on disk, after a look at what is there.
+    """The frames of the clip named `clip`, still on disk, once their files are known to exist.
 
     Raises:
       ValueError: there are fewer than two frames, a folder or a file is missing, or the first file

@@ -7,7 +7,11 @@ import scipy.io
 
 
 def load(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """The variables of a `.mat` file; ValueError where it is missing or cannot be read."""
+    """The variables of a `.mat` file.
+
+    Raises:
+      ValueError: when it is missing or cannot be read.
+    """
     try:
         return scipy.io.loadmat(path)
     except FileNotFoundError:
@@ -17,14 +21,22 @@ def load(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def field(fields: dict[str, np.ndarray], name: str, path: pathlib.Path) -> np.ndarray:
-    """The field `name`; ValueError where there is none."""
+    """The field `name`.
+
+    Raises:
+      ValueError: when there is none.
+    """
     if name not in fields:
         raise ValueError(f'{path}: field {name} is missing')
     return fields[name]
 
 
 def finite(values: np.ndarray, name: str, path: pathlib.Path) -> np.ndarray:
-    """The values in float32; ValueError where one is not finite."""
+    """The values in float32.
+
+    Raises:
+      ValueError: when one is not finite.
+    """
     values = values.astype(np.float32)
     if not np.isfinite(values).all():
         raise ValueError(f'{path}: field {name} holds values that are not finite')

@@ -21,7 +21,8 @@ PARTS = ('test', 'validation', 'train')
 def sources(root: str | pathlib.Path) -> dict[str, str]:
     """The source video of each clip of a folder, by the clip's id, from its `videos.json`.
 
-    Raises ValueError when the file is missing, is no JSON, or lacks a field.
+    Raises:
+      ValueError: when the file is missing, is no JSON, or lacks a field.
     """
     path = pathlib.Path(root) / 'videos.json'
     try:
@@ -47,7 +48,8 @@ def held_out(source: str, share: float) -> bool:
 def training_clips(roots: Sequence[str], *, validation: float) -> list[Clip]:
     """The clips to train on of all folders, one folder after the other, frames still on disk.
 
-    Raises ValueError as `part` does.
+    Raises:
+      ValueError: as `part` does.
     """
     return [clip for root in roots for clip in part(root, 'train', validation=validation)]
 
@@ -55,10 +57,12 @@ def training_clips(roots: Sequence[str], *, validation: float) -> list[Clip]:
 def part(root: str, name: str, *, validation: float) -> list[Clip]:
     """The clips of one part of a folder: 'test', or of its training split 'validation' or 'train'.
 
-    validation: the share of source videos that is held out of the training split.
+    Args:
+      validation: the share of source videos that is held out of the training split.
 
-    Raises ValueError for another part, for a clip without a source, as `sources` does and as
-    `penn_action.penn_action_clips` does.
+    Raises:
+      ValueError: for another part, for a clip without a source, as `sources` does and as
+        `penn_action.penn_action_clips` does.
     """
     if name not in PARTS:
         raise ValueError(f'part is {name!r}, expected one of {PARTS}')

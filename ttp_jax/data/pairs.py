@@ -35,7 +35,7 @@ class Pairs(NamedTuple):
 
 
 class CropSpec(NamedTuple):
-    """How crops are made: static, the same for every sample.
+    """How crops are made, the same for every sample; static under jit.
 
     size: side of the crop in pixels; cells: side of its heatmap. `bgr` swaps the channels, which is
     what the release's weights expect. `subtract_one` is the data set's box convention.
@@ -150,7 +150,8 @@ def targets(
 ) -> tuple[jax.Array, jax.Array]:
     """Joints `[J, 2]` in image pixels to target heatmaps `[h, w, J]` and weights `[J]`.
 
-    mirror: for each joint the one it becomes in a flipped image.
+    Args:
+      mirror: for each joint the one it becomes in a flipped image.
     """
     joints = geometry.transform_points(affine, joints)
     joints = geometry.swap_left_right(joints, flip, permutation=mirror)

@@ -1,4 +1,4 @@
-"""A data set's folder once read and checked, and written as records that are quick to read.
+"""Reads and checks a data set's folder once, and writes it as records that are quick to read.
 
     python -m ttp_jax.data.prepare penn_action --manual_dir=FOLDER --data_dir=FOLDER
 
@@ -19,8 +19,11 @@ from ttp_jax.data import builders
 def prepare(name: str, *, manual_dir: str | os.PathLike, data_dir: str | os.PathLike) -> str:
     """Writes both configs of the data set `name` and says in one line what was written.
 
-    No half-written records are left behind. Raises ValueError when there is no such data set, when
-    it is in `data_dir` already, or when what is in `manual_dir` is not whole.
+    No half-written records are left behind.
+
+    Raises:
+      ValueError: when there is no such data set, when it is in `data_dir` already, or when
+        something is missing in `manual_dir`.
     """
     settings = tfds.download.DownloadConfig(manual_dir=pathlib.Path(manual_dir).absolute())
     both = [builders.create(name, config, data_dir) for config in builders.CONFIGS]

@@ -1,8 +1,8 @@
-"""Data sets that were written by `builders`, read back.
+"""Reads back the data sets that `builders` wrote.
 
 Contract: `clips` gives what the data set's own reader gives, to the bit: the same ids, labels and
-pixels in the same order, without a look at the folder that it was prepared from. `frames` and
-`labels` are the records below it: random access, picklable, ready for Grain.
+pixels in the same order, without the folder that it was prepared from. `frames` and `labels` are
+the records that it is made from: random access, picklable, ready for Grain.
 """
 
 import dataclasses
@@ -67,7 +67,8 @@ def _clip(label: dict[str, Any], records: Sequence[dict[str, Any]], name: str) -
 def frames(name: str, data_dir: str | os.PathLike, *, split: str) -> Sequence[dict[str, Any]]:
     """Every frame of a split as a dict of arrays (`builders._frame_features`), images encoded.
 
-    Raises ValueError as `clips` does.
+    Raises:
+      ValueError: as `clips` does.
     """
     builder = _builder(name, builders.FRAMES, data_dir)
     return builder.as_data_source(split, decoders={'image': tfds.decode.SkipDecoding()})
@@ -76,7 +77,8 @@ def frames(name: str, data_dir: str | os.PathLike, *, split: str) -> Sequence[di
 def labels(name: str, data_dir: str | os.PathLike, *, split: str) -> Sequence[dict[str, Any]]:
     """Every clip of a split as a dict of arrays (`builders._clip_features`).
 
-    Raises ValueError as `clips` does.
+    Raises:
+      ValueError: as `clips` does.
     """
     return _builder(name, builders.CLIPS, data_dir).as_data_source(split)
 

@@ -140,7 +140,7 @@ def _check_folder(name: str, root: str, prepared: str) -> None:
         )
 
 
-LOADERS = {'drawn': drawn, 'mixed': several} | {
+LOADERS: dict[str, Any] = {'drawn': drawn, 'mixed': several} | {
     name: functools.partial(recorded, name) for name in RECORDED
 }
 

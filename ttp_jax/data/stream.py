@@ -44,8 +44,9 @@ class PairReader:
     def __call__(self, step: int) -> pairs.Pairs:
         """The batch of training step `step`, leaves `[B, ...]`.
 
-        Raises ValueError for a frame that does not decode or is larger than all first frames,
-        naming it.
+        Raises:
+          ValueError: for a frame that does not decode or is larger than all first frames, naming
+            it.
         """
         labels = self.labels
         target, source = pairs.draw_indices(
@@ -96,8 +97,8 @@ def batches(
       steps: the step to end before.
       batch: pairs per step.
       seed: what is drawn follows from it and the step.
-      workers: processes that decode; 0: threads of this one.
-      ahead: batches that are kept ready, in each process.
+      workers: how many processes decode; 0: threads of this process do.
+      ahead: how many batches each process keeps ready.
 
     Raises:
       ValueError: while iterating, for a frame that does not decode, naming it.
@@ -108,7 +109,7 @@ def batches(
     options = grain.ReadOptions(num_threads=1 if workers else ahead, prefetch_buffer_size=ahead)
     data = grain.MapDataset.range(first, steps).map(reader).to_iter_dataset(options)
     if workers:
-        if not flags.FLAGS.is_parsed():  # Grain's workers have some, and insist
+        if not flags.FLAGS.is_parsed():  # Grain's workers refuse to start with unparsed flags
             flags.FLAGS.mark_as_parsed()
         data = data.mp_prefetch(
             grain.multiprocessing.MultiprocessingOptions(

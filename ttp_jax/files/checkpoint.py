@@ -45,7 +45,11 @@ class Checkpoints:
         self._manager.wait_until_finished()
 
     def restore(self, like: TrainState) -> TrainState:
-        """The newest state, in the shape of `like`. Raises ValueError as `read` does."""
+        """The newest state, in the shape of `like`.
+
+        Raises:
+          ValueError: as `read` does.
+        """
         tree = read(self.folder, flax.serialization.to_state_dict(like))
         return flax.serialization.from_state_dict(like, tree)
 
@@ -57,8 +61,12 @@ class Checkpoints:
 def load_model(path: str, like: TrainState, *, loss_means: bool = True) -> TrainState:
     """`like` with the parameters, batch statistics and loss means of another run's checkpoint.
 
-    path: a workdir, its `checkpoints` folder, or one step's folder. The optimiser starts afresh,
-    and so do loss means that are not wanted. Raises ValueError as `read` does.
+    Args:
+      path: a workdir, its `checkpoints` folder, or one step's folder. The optimiser's state stays
+        that of `like`, and so do the loss means unless `loss_means`.
+
+    Raises:
+      ValueError: as `read` does.
     """
     parts = ('params', 'batch_stats') + ('loss_means',) * loss_means
     wanted = {k: v for k, v in flax.serialization.to_state_dict(like).items() if k in parts}
@@ -68,7 +76,11 @@ def load_model(path: str, like: TrainState, *, loss_means: bool = True) -> Train
 def config_beside(path: str) -> dict[str, Any]:
     """The `config.json` of the workdir that `path` is, or is in; empty where there is none.
 
-    path: as for `load_model`. Raises ValueError when it has no checkpoint or the file is not JSON.
+    Args:
+      path: as for `load_model`.
+
+    Raises:
+      ValueError: when it has no checkpoint or the file is not JSON.
     """
     checkpoints = _newest(pathlib.Path(path).absolute()).parents[1]
     file = checkpoints.parent / 'config.json'
@@ -83,8 +95,9 @@ def config_beside(path: str) -> dict[str, Any]:
 def read(folder: pathlib.Path, wanted: Any) -> Any:
     """The newest checkpoint under `folder` as a tree shaped like `wanted`.
 
-    Raises ValueError when there is none, when it cannot be read, or when an array that `wanted`
-    names is missing or has another shape.
+    Raises:
+      ValueError: when there is none, when it cannot be read, or when an array that `wanted` names
+        is missing or has another shape.
     """
     step = _newest(pathlib.Path(folder).absolute())
     checkpointer = ocp.StandardCheckpointer()

@@ -1,15 +1,16 @@
 """Everyone's predictions as files: there as soon as they are made, and never made twice.
 
 Contract. A phase's folder holds `<clip id>.npz` for each person: `joints [T, J, 2]`, image pixels
-(x, y); `scores [T, J]`, the heatmaps' maxima; `losses [T, epochs]` while adapting; `names [J]` of the
-joints; `status` and `reason` of whose predictions they are; `failed_at`; and `mark`, which says what
-made them: weights, settings, code and frames. A file is whole or not there, so that a run that was
-stopped goes on with the next person; one with another mark is stale and is made again.
+(x, y); `scores [T, J]`, the heatmaps' maxima; `losses [T, epochs]` while adapting; `names [J]` of
+the joints; `status` and `reason` of whose predictions they are; `failed_at`; and `mark`, which says
+what made them: weights, settings, code and frames. A file is whole or not there, so that a run that
+was stopped goes on with the next person; one with another mark is stale and is made again.
 """
 
 import pathlib
 import zipfile
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,8 @@ def save(path: pathlib.Path, adapted: Adapted, *, names: Sequence[str], mark: st
 def load(path: pathlib.Path, *, mark: str) -> Adapted | None:
     """One person's predictions, without adapted weights; None where there are none of this mark.
 
-    Raises ValueError, naming the file, for one that holds something else.
+    Raises:
+      ValueError: for a file that holds something else, naming it.
     """
     found = load_arrays(path, mark=mark)
     if found is None:
@@ -59,13 +61,15 @@ def save_arrays(path: pathlib.Path, arrays: Mapping, *, mark: str) -> None:
     """Writes named arrays to a file, with what made them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file.replacing(path) as temporary, open(temporary, 'wb') as file:
-        np.savez(file, mark=mark, **{name: np.asarray(array) for name, array in arrays.items()})
+        named: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
+        np.savez(file, mark=np.asarray(mark), **named)
 
 
 def load_arrays(path: pathlib.Path, *, mark: str) -> dict[str, np.ndarray] | None:
     """What `save_arrays` wrote; None where there is nothing, or something of another mark.
 
-    Raises ValueError, naming the file, for one that cannot be read.
+    Raises:
+      ValueError: for a file that cannot be read, naming it.
     """
     if not path.is_file():
         return None

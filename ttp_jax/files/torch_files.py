@@ -68,8 +68,11 @@ class _Foreign(ValueError):
 def read(path: str | os.PathLike) -> Tensors:
     """The tensors of a state dict; of a training checkpoint, those of its `state_dict`.
 
-    The `module.` that data parallelism puts before every name is taken off. Raises ValueError for a
-    file that is missing, truncated or damaged, or something else than a state dict.
+    The `module.` that data parallelism puts before every name is taken off.
+
+    Raises:
+      ValueError: for a file that is missing, truncated or damaged, or something else than a state
+        dict.
     """
     path = pathlib.Path(path)
     if not path.is_file():

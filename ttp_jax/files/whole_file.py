@@ -1,4 +1,4 @@
-"""Files that are whole or not there, whoever reads them and whenever the program is stopped."""
+"""Files that are either complete or absent, whenever the program is stopped."""
 
 import contextlib
 import os
@@ -8,7 +8,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A temporary file's path to write to; it becomes `path` at the end, or goes with an error."""
+    """A temporary file's path to write to.
+
+    The file takes the place of `path` at the end, and is deleted after an error.
+    """
     temporary = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
         yield temporary

@@ -65,7 +65,7 @@ class Bottleneck(nn.Module):
 
 
 def _shortcut(block: nn.Module, x: jax.Array, features: int) -> jax.Array:
-    """The identity, or a 1 x 1 convolution where the block changes shape."""
+    """The identity, or a 1 x 1 convolution where the block changes the shape."""
     if block.stride == 1 and x.shape[-1] == features:
         return x
     x = block.conv(features, 1, block.stride, name='downsample_conv')(x)
@@ -75,8 +75,8 @@ def _shortcut(block: nn.Module, x: jax.Array, features: int) -> jax.Array:
 class ResNet(nn.Module):
     """Stem and four stages: `[N, H, W, 3]` to `[N, H / 32, W / 32, 8 * width * expansion]`.
 
-    Fewer `stages` end earlier: with three it is `[N, H / 16, W / 16, 4 * width * expansion]`, and most
-    of the numbers are gone. Raises ValueError for a depth that is not in `STAGES`.
+    Fewer `stages` end earlier: with three it is `[N, H / 16, W / 16, 4 * width * expansion]`, and
+    most of the numbers are gone. Raises ValueError for a depth that is not in `STAGES`.
     """
 
     depth: int

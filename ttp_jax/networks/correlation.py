@@ -97,7 +97,7 @@ def _output_size(x, kernel, stride, padding):
 
 
 def _gather_columns(x, k, stride, padding, size):
-    """Per phase `[N, H' + taps - 1, W', k * in]`: as channels, the inputs of each output column."""
+    """Per phase `[N, H' + taps - 1, W', k * in]`: the inputs of an output column, as channels."""
     x = _pad(x, (padding, padding), (padding, padding))
     columns = [x[:, :, b : b + (size[1] - 1) * stride + 1 : stride] for b in range(k)]
     for phase in range(min(stride, k)):
@@ -106,7 +106,7 @@ def _gather_columns(x, k, stride, padding, size):
 
 
 def _gather_rows(y, k, stride):
-    """Per phase `[N, H' + taps - 1, W', taps * out]`: as channels, the outputs reading each row."""
+    """Per phase `[N, H' + taps - 1, W', taps * out]`: the outputs that read a row, as channels."""
     height = y.shape[1]
     for phase in range(min(stride, k)):
         last = _taps(phase, k, stride) - 1
@@ -147,6 +147,7 @@ def _as_matrix(x):
 
 
 def _taps(phase, k, stride):
+    """How many of `k` taps fall into a phase."""
     return -(-(k - phase) // stride)
 
 

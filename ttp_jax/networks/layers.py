@@ -47,11 +47,15 @@ default_init = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
 
 
 def suited_lowering(weights: str) -> str:
-    """What suits the backend, measured on two cores and believed of accelerators.
+    """The lowering that suits the backend: measured on two CPU cores, assumed for accelerators.
 
-    weights: 'joint' where all of a CPU's cores work on one batch with one set of weights; 'private'
-    where the weights of several people meet in one product; 'alone' where everyone has a device, of
-    a CPU a core, to themselves. Raises KeyError for others.
+    Args:
+      weights: 'joint' where all cores of a CPU work on one batch with one set of weights; 'private'
+        where the weights of several people meet in one product; 'alone' where each person has a
+        device (on a CPU: a core) to themselves.
+
+    Raises:
+      KeyError: for other `weights`.
     """
     cpu = {'joint': 'winograd', 'private': 'matmul', 'alone': 'blocked'}
     other = {'joint': 'library', 'private': 'matmul', 'alone': 'library'}
@@ -63,8 +67,11 @@ def convolve(
 ) -> jax.Array:
     """Convolves `x [N, H, W, in]` with `kernel [k, k, in, out]`, k odd, k // 2 zeros on both sides.
 
-    Returns `[N, ceil(H / stride), ceil(W / stride), out]`. Raises ValueError for an unknown
-    lowering.
+    Returns:
+      `[N, ceil(H / stride), ceil(W / stride), out]`.
+
+    Raises:
+      ValueError: for an unknown lowering.
     """
     _check_lowering(lowering)
     padding = kernel.shape[0] // 2
@@ -83,7 +90,10 @@ def convolve_transpose(x: jax.Array, kernel: jax.Array, *, lowering: str = 'libr
 
     `x [N, H, W, in]`; `kernel [4, 4, in, out]` is PyTorch's weight `[in, out, 4, 4]` transposed by
     (2, 3, 0, 1) and not flipped: input row y, multiplied by `kernel[a]`, is added to output row
-    `2 y + a - 1`. Raises ValueError for an unknown lowering.
+    `2 y + a - 1`.
+
+    Raises:
+      ValueError: for an unknown lowering.
     """
     _check_lowering(lowering)
     if lowering == 'library':
@@ -105,8 +115,10 @@ def convolve_upsampled(x: jax.Array, kernel: jax.Array, *, lowering: str = 'libr
     """`convolve` of `x [N, H, W, in]` with every pixel repeated 2 x 2: `[N, 2H, 2W, out]`, k = 3.
 
     Of three neighbours in the repeated image two are the same pixel, so that this is a transposed
-    convolution with sums of taps for a kernel: 16 instead of 36 products per pixel of `x`. Raises
-    ValueError for an unknown lowering or another kernel.
+    convolution with sums of taps for a kernel: 16 instead of 36 products per pixel of `x`.
+
+    Raises:
+      ValueError: for an unknown lowering or another kernel.
     """
     if kernel.shape[:2] != (3, 3):
         raise ValueError(f'kernel is {kernel.shape[0]} x {kernel.shape[1]}, expected 3 x 3')
@@ -121,10 +133,10 @@ def convolve_upsampled(x: jax.Array, kernel: jax.Array, *, lowering: str = 'libr
     )
 
 
-# The 'winograd' and 'blocked' lowerings: what to compute a layer by, and how many images at a time.
-# The numbers are of cores with 1 MiB of cache each, and 32 MiB that they share.
+# The 'winograd' and 'blocked' lowerings: how to compute a layer, and how many images at a time.
+# The thresholds were measured on cores with 1 MiB of cache each, and 32 MiB that they share.
 
-BLOCK_BYTES = 3e6
+BLOCK_BYTES = 3e6  # that a core should gather from images for one reading of the kernel
 
 
 def _tile(x: jax.Array, features: int) -> int:
@@ -140,7 +152,10 @@ def _tile(x: jax.Array, features: int) -> int:
 
 
 def _images_at_once(x: jax.Array, kernel: jax.Array) -> int:
-    """The fewest images, in equal parts, that keep a core busy with one reading of the kernel."""
+    """How many images to convolve at a time.
+
+    The fewest that divide the batch evenly and keep a core busy for one reading of the kernel.
+    """
     k, _, channels, features = kernel.shape
     image = 4 * k * (channels + features) * x.shape[1] * x.shape[2]
     wanted = max(BLOCK_BYTES, 8 * 4 * kernel.size) / image
@@ -162,7 +177,7 @@ class _Direct:
 
 @dataclasses.dataclass(frozen=True)
 class _Tiled:
-    """Likewise, by Winograd's tiles."""
+    """A convolution by Winograd's tiles, as a value."""
 
     tile: int
 
@@ -171,7 +186,7 @@ class _Tiled:
 
 
 def _compute(convolution: Callable, x: jax.Array, kernel: jax.Array, lowering: str) -> jax.Array:
-    """The convolution of all images or, if 'blocked', of a few at a time."""
+    """Convolves all images at once or, if the lowering is 'blocked', a few at a time."""
     images = _images_at_once(x, kernel) if lowering == 'blocked' else x.shape[0]
     if images == x.shape[0]:
         return convolution(x, kernel)
@@ -238,9 +253,15 @@ def _doubling_winograd(x, kernel):
 def max_pool(x: jax.Array, window: int, padding: Padding = ((0, 0), (0, 0))) -> jax.Array:
     """Largest values of windows of 2 x 2 or 3 x 3 pixels at stride 2: `[N, H, W, C]` to about half.
 
-    padding: pixels that are never the largest, (before, after) for rows and for columns. As
-    `lax.reduce_window`, whose gradient XLA scatters pixel by pixel on a CPU: five times slower.
-    Equal largest values share the gradient; behind a ReLU those are zeros, which pass none on.
+    The same as `lax.reduce_window`, whose gradient XLA scatters pixel by pixel on a CPU, which is
+    five times slower. Where several values are the largest they share the gradient; after a ReLU
+    those are zeros, which pass no gradient on.
+
+    Args:
+      x: features.
+      window: 2 or 3.
+      padding: how many pixels to add, (before, after) for rows and for columns; they are never the
+        largest.
     """
     for axis, (before, after) in enumerate(padding, start=1):
         x = _max_along(x, axis, window, before, after)
@@ -248,7 +269,7 @@ def max_pool(x: jax.Array, window: int, padding: Padding = ((0, 0), (0, 0))) -> 
 
 
 def _max_along(x, axis, window, before, after):
-    """The same along one axis, as maxima of even and odd pixels."""
+    """Largest values along one axis, as maxima of even and odd pixels."""
     size = (x.shape[axis] + before + after - window) // 2 + 1
     length = 2 * (size + window // 3)  # with three, the last window begins one pair before the end
     edges = [(0, 0, 0)] * x.ndim
@@ -378,7 +399,7 @@ def _name(layer: nn.Module) -> str:
 
 
 class BatchNorm(nn.Module):
-    """Batch norm with PyTorch's bookkeeping: normalises by biased, remembers unbiased variance.
+    """Batch norm as in PyTorch: normalises by the biased variance and stores the unbiased one.
 
     `[..., channels]` in and out, in the input's dtype; statistics are float32. Parameters 'scale'
     and 'bias'; collection 'batch_stats' holds 'mean' and 'var', which move by `momentum` per call.
@@ -420,7 +441,7 @@ def _normalise(x, mean, var, scale, bias, epsilon):
 
 
 def _moments(x, axis_name):
-    """Mean and biased variance per channel over all else and `axis_name`; of how many values."""
+    """Per channel: mean, biased variance, and how many values, on all devices of `axis_name`."""
 
     def average(values):
         local = values.mean(range(values.ndim - 1))

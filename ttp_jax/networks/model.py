@@ -27,7 +27,7 @@ VARIANTS = ('transformer', 'shared_keypoint', 'shared_rotation', 'baseline')
 
 
 class Heatmaps(NamedTuple):
-    """What the encoder and its heads see in an image.
+    """What the encoder and its heads make of an image.
 
     supervised `[N, h, w, J]`; self_supervised `[N, h, w, K]`, affinity `[N, J, K]` and rotation
     `[N, 4]` logits are None where the variant has none.
@@ -115,10 +115,11 @@ class _ConvNormRelu(nn.Module):
         features: int,
         name: str,
         kernel: int = 3,
-        **how: Any,
+        **options: Any,
     ) -> jax.Array:
+        """One of them, of these names in the parameter tree; options: of `layers.Conv`."""
         x = layers.Conv(
-            features, kernel, lowering=self.lowering, dtype=self.dtype, name=name, **how
+            features, kernel, lowering=self.lowering, dtype=self.dtype, name=name, **options
         )(x)
         norm = layers.BatchNorm(
             use_running_average=not self.train,
@@ -194,7 +195,7 @@ class PoseModel(nn.Module):
         """Makes the networks of the variant."""
         if self.variant not in VARIANTS:
             raise ValueError(f'no variant {self.variant!r}; known: {", ".join(VARIANTS)}')
-        how = dict(
+        common = dict(
             train=self.train, lowering=self.lowering, axis_name=self.axis_name, dtype=self.dtype
         )
         head = functools.partial(
@@ -212,7 +213,7 @@ class PoseModel(nn.Module):
             self.deconvolutions,
             self.features,
             stages=self.stages,
-            **how,
+            **common,
         )
         if self.variant == 'transformer':
             self.affinity_transformer = AffinityTransformer(
@@ -224,9 +225,9 @@ class PoseModel(nn.Module):
             self.rotation_head = nn.Dense(4)
         if self.reconstructs:
             self.self_supervised_head = head(self.keypoints)
-            self.appearance_encoder = ImageEncoder(**how, width=self.image_width)
-            self.pose_encoder = ImageEncoder(**how, width=self.image_width)
-            self.renderer = Renderer(**how)
+            self.appearance_encoder = ImageEncoder(**common, width=self.image_width)
+            self.pose_encoder = ImageEncoder(**common, width=self.image_width)
+            self.renderer = Renderer(**common)
 
     @property
     def parts(self) -> frozenset[str]:
@@ -247,7 +248,8 @@ class PoseModel(nn.Module):
     def cells(self, size: int) -> int:
         """Side of the heatmaps of a crop of `size` pixels.
 
-        Raises ValueError for a size that the encoder cannot shrink evenly.
+        Raises:
+          ValueError: for a size that the encoder cannot shrink evenly.
         """
         shrink = 2 ** (self.stages + self.stem_pool)
         if size % shrink:
@@ -278,7 +280,7 @@ class PoseModel(nn.Module):
         return Heatmaps(supervised, self_supervised, affinity, rotation)
 
     def self_supervised_heatmaps(self, images: jax.Array) -> jax.Array:
-        """Images to `[N, h, w, K]` alone: what the reconstruction needs, no Transformer."""
+        """Images to `[N, h, w, K]`: what the reconstruction needs, without the Transformer."""
         return self.self_supervised_head(self.encoder(images))
 
     def reconstruct(self, self_supervised: jax.Array, source: jax.Array) -> Reconstruction:
@@ -299,7 +301,7 @@ class PoseModel(nn.Module):
         return Reconstruction(image, keypoints)
 
     def shrunk(self, images: jax.Array) -> jax.Array:
-        """Images `[N, H, W, 3]` at the size they are rebuilt in, `[N, H / s, W / s, 3]`: s x s means."""
+        """Images `[N, H, W, 3]` as they are rebuilt, `[N, H / s, W / s, 3]`: means of s x s."""
         s = self.image_stride
         if s == 1:
             return images
@@ -309,7 +311,7 @@ class PoseModel(nn.Module):
     def __call__(
         self, target: jax.Array, source: jax.Array
     ) -> tuple[Heatmaps, Reconstruction | None]:
-        """Both tasks on one batch: the target's heatmaps, and it rebuilt from the source."""
+        """Both tasks on one batch: the target's heatmaps, and the rebuilt target."""
         seen = self.heatmaps(target)
         if seen.self_supervised is None:
             return seen, None

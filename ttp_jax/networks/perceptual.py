@@ -1,4 +1,4 @@
-"""Frozen networks whose features the reconstruction is compared in (paper section 3.1).
+"""Frozen networks, by whose features a reconstruction is compared (paper section 3.1).
 
 Contract: images `[N, H, W, 3]` in ImageNet normalisation, RGB (or BGR, as the model sees them), to
 a list of feature maps `[N, h_i, w_i, C_i]`. A network is a pure function
@@ -33,8 +33,8 @@ VGG16_MEANS = (0.1966, 0.8725, 3.4260, 7.4396, 4.1430, 1.1304)
 class Perceptual(NamedTuple):
     """A frozen network: `features(weights, images, lowering)` gives `terms` feature maps.
 
-    `means` is where the running means of the 1 + terms losses start; zeros mean: at the first
-    batch's own losses. `lowering` is how its convolutions are computed, see layers.py.
+    `means` is where the running means of the 1 + terms losses start; a zero stands for the first
+    batch's own loss. `lowering` is how its convolutions are computed, see layers.py.
     """
 
     features: Callable[[Weights, jax.Array, str], list[jax.Array]]
@@ -170,9 +170,10 @@ def squeezenet_features(
 
 
 def _unpadded_stem(weights: Weights, x: jax.Array, lowering: str) -> jax.Array:
-    """A 7 x 7 convolution of stride 2 without padding, by way of the one that pads three.
+    """A 7 x 7 convolution of stride 2 without padding, computed by one that pads three pixels.
 
-    From the second pixel on, the padded one's windows are the unpadded one's, behind the first.
+    Without the image's first row and column, and without the first row and column of the result,
+    the padded convolution has the windows of the unpadded one.
     """
     height, width = ((n - 7) // 2 + 1 for n in x.shape[1:3])
     return _conv(weights, 'conv1', x[:, 1:, 1:], lowering, stride=2)[
@@ -208,9 +209,15 @@ def squeezenet_shapes() -> dict[str, tuple[int, ...]]:
 def load(kind: str, *, weights: str | None = None, seed: int = 0) -> Perceptual:
     """The frozen network named by `kind`.
 
-    weights: an `.npz` of HWIO kernels `<layer>.weight` and biases `<layer>.bias` (for `vgg16` under
-    torchvision's names, `features.0.weight` ...; for `squeezenet` under Caffe's). Raises ValueError
-    for an unknown kind, a missing or foreign file, and names missing or misshapen arrays.
+    Args:
+      kind: 'none', 'random', 'vgg16' or 'squeezenet'.
+      weights: an `.npz` of HWIO kernels `<layer>.weight` and biases `<layer>.bias`; for `vgg16`
+        under torchvision's names (`features.0.weight` ...), for `squeezenet` under Caffe's.
+      seed: of the random features.
+
+    Raises:
+      ValueError: the kind is unknown, the file is missing or no such file, or an array in it is
+        missing or has another shape; the message names the array.
     """
     if kind == 'none':
         return Perceptual(lambda *_: [], {}, 0, (0.0,))

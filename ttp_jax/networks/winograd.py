@@ -1,9 +1,9 @@
-"""3 x 3 convolutions by Winograd's tiles: four ninths of the products, or a quarter of them.
+"""3 x 3 convolutions by Winograd's tiles, with four ninths or a quarter of the multiplications.
 
 Contract. As `layers.convolve` with `kernel [3, 3, in, out]` and stride 1: `x [N, H, W, in]` to
 `[N, H, W, out]`. The output is cut into tiles of `tile` x `tile` pixels, 2 or 4; each comes from
-n x n pixels of the input, n = tile + 2. Of transformed tiles and kernels the convolution is one
-product for each of n x n positions: 36 in place of 144 where `tile` is 4.
+n x n pixels of the input, n = tile + 2. Once tiles and kernels are transformed, the convolution is
+one product for each of n x n positions: 36 in place of 144 where `tile` is 4.
 
 Along one axis a tile is `output @ ((kernel @ g) * (input @ d))` of a kernel's taps g and n pixels d
 (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks"): taps and pixels are taken as
@@ -27,7 +27,7 @@ POINTS = {2: (0, 1, -1), 4: (0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5))}
 
 
 class Transforms(NamedTuple):
-    """Of one axis, in float64: output `[tile, n]`, kernel `[n, 3]`, input `[n, n]`."""
+    """Matrices for one axis, float64: output `[tile, n]`, kernel `[n, 3]`, input `[n, n]`."""
 
     output: np.ndarray
     kernel: np.ndarray
@@ -36,7 +36,7 @@ class Transforms(NamedTuple):
 
 @functools.cache
 def transforms(tile: int) -> Transforms:
-    """Toom and Cook's, from the tile's points; the last row or column is the one at infinity."""
+    """Toom and Cook's matrices for a tile; the last row or column is of the point at infinity."""
     points = np.array(POINTS[tile])
     others = [np.delete(points, i) for i in range(len(points))]
     scale = np.array([np.prod(point - rest) for point, rest in zip(points, others)])
@@ -51,7 +51,7 @@ def transforms(tile: int) -> Transforms:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def convolve(x, kernel, tile):
-    """`[N, H, W, in]` and `[3, 3, in, out]` to `[N, H, W, out]`, one zero around; tile: 2 or 4."""
+    """`[N, H, W, in]`, `[3, 3, in, out]` to `[N, H, W, out]`, padded by one zero; tile: 2 or 4."""
     products = _multiply(_input_tiles(x, tile), _kernel_tiles(kernel, tile), 2, 1)
     return _output_pixels(products, x.shape, tile)
 
@@ -100,7 +100,7 @@ def _input_pixels(tiles, shape, tile):
     for axis in (3, 1):  # columns [n, N, rows, columns, C], then rows [N, rows, pixels, C]
         pixels = _combine(transforms(tile).input.T, list(x))
         inner = [_shift(pixel, axis, 0, 1) for pixel in pixels[:tile]]
-        for i, pixel in enumerate(pixels[tile:]):  # the next window's first ones
+        for i, pixel in enumerate(pixels[tile:]):  # these overlap the next window's first pixels
             inner[i] += _shift(pixel, axis, 1, 0)
         x = jnp.stack(inner, axis=axis + 1)
         x = x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
@@ -160,7 +160,8 @@ def _counts(shape, tile):
 def _combine(matrix: np.ndarray, parts: Sequence[jax.Array]) -> list[jax.Array]:
     """`matrix @ parts`, written out: XLA would transpose for products this small.
 
-    The rows of a point and of its negative are sum and difference of the same two halves.
+    The rows that belong to a point and to its negative are the sum and the difference of the same
+    two halves, which are computed once.
     """
     sums, rows = [], list(matrix)
     while rows:

@@ -1,8 +1,8 @@
 """What an objective is: a task that a model can learn from images alone (paper section 3.1).
 
-An objective is a value. Joint training adds its loss to the labelled one, personalization has
-nothing but its loss, and the memory estimate traces it; none of them knows which one it is. To add
-one, write a file beside this one that ends in an `Objective`, and name it in `registry`.
+An objective is a value. Joint training adds its loss to that of the labels, personalization lowers
+nothing else, and the memory estimate traces it; none of them needs to know which objective it is.
+To add one, write a file beside this one that ends in an `Objective`, and name it in `registry`.
 """
 
 from collections.abc import Callable, Collection
@@ -59,7 +59,7 @@ class Objective(NamedTuple):
     frozen: tuple[str, ...] = (NORMS, LABELLED_HEAD)
 
     def check(self, model: PoseModel) -> None:
-        """Raises ValueError when the model has not the heads that this task needs."""
+        """Raises ValueError when the model lacks a head that this task needs."""
         if missing := set(self.heads) - model.parts:
             raise ValueError(
                 f'objective {self.name!r} needs {", ".join(sorted(missing))}, which model.variant '

@@ -32,11 +32,11 @@ def reconstruction_terms(
 def balance(
     terms: jax.Array, means: jax.Array, *, axis_name: str | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """The sum of terms `[T]`, each over a running mean of itself; and the new running means.
+    """The sum of terms `[T]`, each divided by its running mean; and the new running means.
 
-    The mean moves first, by a hundredth, and no gradient goes through it. A mean of zero has seen
-    nothing yet and starts at the first value. With `axis_name` the running means follow the terms'
-    average over the devices.
+    The mean is updated first, by a hundredth of the difference, and no gradient goes through it. A
+    mean of zero has not been set yet: it becomes the first value. With `axis_name` the running
+    means follow the terms' average over the devices.
     """
     now = lax.stop_gradient(terms)
     now = lax.pmean(now, axis_name) if axis_name else now

@@ -18,9 +18,10 @@ OF_VARIANT = {
 
 
 def choose(name: str, model: PoseModel) -> Objective | None:
-    """The objective called `name`; '' is the model's own, which is None for a baseline.
+    """The objective called `name`; '' is the one of the model's variant, None for a baseline.
 
-    Raises ValueError for an unknown name, or when the model lacks a head that the task needs.
+    Raises:
+      ValueError: for an unknown name, or when the model lacks a head that the task needs.
     """
     if not name:
         return OF_VARIANT[model.variant]

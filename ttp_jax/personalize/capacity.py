@@ -1,9 +1,9 @@
 """How many people are personalized at once, and where, when nobody says.
 
-A person who joins a chunk brings private weights, their gradient and Adam's moments, a clip, and what
-the forward pass leaves for the backward pass. On accelerators more people at once are faster, so
-memory decides. On a CPU each device is one core and takes one person: a second one only pushes the
-first from the caches (measured: experiments/throughput.py).
+A person who joins a chunk brings private weights, their gradient and Adam's moments, a clip, and
+what the forward pass leaves for the backward pass. On accelerators more people at once are faster,
+so memory decides. On a CPU each device is one core and takes one person: a second one only pushes
+the first from the caches (measured: experiments/throughput.py).
 """
 
 import functools
@@ -41,7 +41,8 @@ def activation_bytes(
 ) -> int:
     """What the forward pass of one person's step leaves for the backward pass, parameters aside.
 
-    Nothing without an objective. By shapes alone: arguments may be `jax.ShapeDtypeStruct`s. size: of a crop's side, pixels.
+    Nothing without an objective. Only shapes are used: arguments may be `jax.ShapeDtypeStruct`s.
+    size: of a crop's side, pixels.
     """
     if objective is None:
         return 0
@@ -96,14 +97,15 @@ def free_bytes() -> float:
         text = pathlib.Path('/proc/meminfo').read_text()
     except OSError:
         return math.inf
-    return 1024 * int(re.search(r'MemAvailable:\s+(\d+)', text).group(1))
+    found = re.search(r'MemAvailable:\s+(\d+)', text)
+    return 1024 * int(found.group(1)) if found else math.inf
 
 
 def one_device_per_core() -> None:
     """Makes each core a device of the CPU backend, unless XLA_FLAGS says how many there should be.
 
-    To be called before JAX computes anything. Two people on a core each are faster than two cores on
-    one person after the other.
+    To be called before JAX computes anything. Two people on a core each are faster than two cores
+    on one person after the other.
     """
     if 'xla_force_host_platform_device_count' not in os.environ.get('XLA_FLAGS', ''):
         count = getattr(os, 'sched_getaffinity', lambda _: range(os.cpu_count() or 1))
@@ -111,6 +113,6 @@ def one_device_per_core() -> None:
 
 
 def training_devices() -> list[jax.Device] | None:
-    """Of a CPU one device, which uses every core by itself; None, for all, of accelerators."""
+    """On a CPU one device, which uses every core by itself; None (all devices) on accelerators."""
     devices = jax.local_devices()
     return devices[:1] if devices[0].platform == 'cpu' else None

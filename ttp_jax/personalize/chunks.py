@@ -66,7 +66,7 @@ def _doublings(value: int, least: int) -> int:
 
 
 def people_together(people: int, *, most: int, devices: int) -> int:
-    """How many of `people` go into each chunk: at most `most`, evenly filled, the same on each device.
+    """How many of `people` go into a chunk: at most `most`, evenly filled, the same on each device.
 
     A multiple of `devices`, of which there must not be more than `most`.
     """
@@ -76,7 +76,7 @@ def people_together(people: int, *, most: int, devices: int) -> int:
 
 
 def chunks(bucket: Bucket, done: Collection[int] = ()) -> list[Chunk]:
-    """The members but those who are done, `together` at a time; the last are repeated to fill up."""
+    """The members who are not done, `together` at a time; the last are repeated to fill up."""
     left = [index for index in bucket.members if index not in done]
     size = bucket.together
     return [

@@ -24,6 +24,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from chex import Array
 from jax import lax
 
 from ttp_jax import geometry, heatmaps
@@ -40,10 +41,10 @@ HEALTHY = -1  # `Progress.failed_at` of a person whose losses have all been fini
 class Person(NamedTuple):
     """One person's clip: frames `[T, H, W, 3]` uint8, size `[2]`, boxes `[T, 4]`, length `[]`."""
 
-    frames: jax.Array
-    size: jax.Array
-    boxes: jax.Array
-    length: jax.Array
+    frames: Array
+    size: Array
+    boxes: Array
+    length: Array
 
 
 class Shared(NamedTuple):
@@ -113,9 +114,9 @@ class Method(NamedTuple):
 class Loop(NamedTuple):
     """The pure functions that the loop over a clip's segments is made of.
 
-    start `(shared, person) -> Progress`; learn `(progress, shared, person, rng, frames) -> Progress`
-    takes the steps of the frames with indices `frames` `[F]`; predict `(progress, shared, person,
-    frames) -> Progress` predicts them with the weights of now.
+    start `(shared, person) -> Progress`; learn `(progress, shared, person, rng, frames) ->
+    Progress` takes the steps of the frames with indices `frames` `[F]`; predict `(progress, shared,
+    person, frames) -> Progress` predicts them with the weights of now.
     """
 
     start: Callable[..., Progress]
@@ -126,8 +127,12 @@ class Loop(NamedTuple):
 
 def one_person(method: Method) -> Loop:
     """The loop's functions for one person, to be compiled or lifted over people."""
-    functions = (functools.partial(one, method=method) for one in (start, learn, predict))
-    return Loop(*functions, method.predicts_while_learning)
+    return Loop(
+        functools.partial(start, method=method),
+        functools.partial(learn, method=method),
+        functools.partial(predict, method=method),
+        method.predicts_while_learning,
+    )
 
 
 def personalize_person(
@@ -136,8 +141,8 @@ def personalize_person(
     rng: jax.Array,
     *,
     loop: Loop,
-    segments: Iterable[jax.Array],
-    watch: Callable[[Progress, jax.Array], None] | None = None,
+    segments: Iterable[Array],
+    watch: Callable[[Progress, Any], None] | None = None,
 ) -> Progress:
     """Adapts a private copy to one person and predicts their clip (paper section 3.2).
 
@@ -334,7 +339,8 @@ def predict_frames(
         ), score
 
     crops = jax.vmap(one_crop)(frames)
-    seen = model.apply({'params': params, 'batch_stats': batch_stats}, crops, method='heatmaps')
+    variables = {'params': params, 'batch_stats': batch_stats}
+    seen: Any = model.apply(variables, crops, method='heatmaps')
     per_frame = jax.vmap(one_joint, in_axes=(-1, None))
     return Predictions(
         *jax.vmap(per_frame)(seen.supervised.astype(jnp.float32), person.boxes[frames])
@@ -346,9 +352,10 @@ def optimizer(
 ) -> optax.GradientTransformation:
     """Adam for the inner loop; the paper's (section 3.2) has one rate for all and nobody waits.
 
-    image_learning_rate: of the image networks (both image encoders and the renderer).
-    images_first: steps in which they learn alone. Networks that cannot draw this person yet have
-    nothing true to say about where the keypoints should be.
+    Args:
+      image_learning_rate: of the image networks (both image encoders and the renderer).
+      images_first: steps in which they learn alone. Networks that cannot draw this person yet have
+        nothing true to say about where the keypoints should be.
     """
     seeing = optax.join_schedules(
         [optax.constant_schedule(0.0), optax.constant_schedule(learning_rate)], [images_first]

@@ -101,7 +101,7 @@ def lift_loop(loop: Loop, *, mesh: Mesh) -> Loop:
 
 
 def _lift(function: Callable, in_axes: tuple[int | None, ...], *, mesh: Mesh, **jit) -> Callable:
-    """The compiled function over people (axis 0, or None for what they share), spread over the mesh."""
+    """The function over people (axis 0; None: shared), compiled and spread over the mesh."""
     specs = tuple(PartitionSpec(*(PEOPLE,) * (axis == 0)) for axis in in_axes)
     mapped = jax.shard_map(
         _over_people(function, in_axes),
@@ -152,7 +152,7 @@ def predict_people(
     params: Any,
     batch_stats: Any,
 ) -> Iterator[tuple[int, Adapted]]:
-    """(index, predictions) of everyone in `chunks` with the shared weights, before any adaptation."""
+    """(index, predictions) of everyone in `chunks` with the shared weights, not adapted yet."""
     params, batch_stats = runner.everywhere((params, batch_stats))
     for chunk in chunks:
         batch, parts = _stack(people, chunk, runner)
@@ -180,8 +180,9 @@ def personalize_people(
       chunks: of a `Placement`.
       runner: the compiled loop.
       shared: what people have in common.
-      seed: with a clip's id, what its steps draw follows from it.
-      keep: by index of those whose weights are wanted, the frame whose prediction they should be of.
+      seed: what a person's steps draw follows from it and the clip's id.
+      keep: by index of those whose weights are wanted, the frame at whose prediction they are
+        taken.
       on_segment: is told, after each segment, the mean loss and how many frames were worked off.
     """
     keep, shared = keep or {}, runner.everywhere(shared)

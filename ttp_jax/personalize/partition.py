@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.traverse_util
-import jax
+from chex import Array
 
-Flat = dict[str, jax.Array]
+Flat = dict[str, Array]
 
 IMAGE_NETWORKS = r'(appearance_encoder|pose_encoder|renderer)/.*'  # they draw; the rest sees
 
@@ -26,7 +26,8 @@ def flatten(tree: Mapping[str, Any]) -> Flat:
 def split(params: Mapping[str, Any], *, frozen: Sequence[str]) -> tuple[Flat, Flat]:
     """Splits `params` into (trainable, frozen) by regular expressions on the whole path.
 
-    Raises ValueError when a pattern claims no leaf, or when nothing is left to train.
+    Raises:
+      ValueError: when a pattern claims no leaf, or when nothing is left to train.
     """
     flat = flatten(params)
     for pattern in frozen:
@@ -45,7 +46,11 @@ def split(params: Mapping[str, Any], *, frozen: Sequence[str]) -> tuple[Flat, Fl
 
 
 def merge(trainable: Flat, frozen: Flat) -> dict[str, Any]:
-    """The nested tree that `split` came from. Raises ValueError when a leaf is claimed twice."""
+    """The nested tree that `split` came from.
+
+    Raises:
+      ValueError: when a leaf is claimed twice.
+    """
     if both := trainable.keys() & frozen.keys():
         raise ValueError(f'both trainable and frozen: {sorted(both)[:3]}')
     return flax.traverse_util.unflatten_dict({**trainable, **frozen}, sep='/')

@@ -4,7 +4,6 @@ Contract: a schedule is a function `schedule(t, rng, *, length, batch, augment) 
 current frame. Online and offline are two schedules of one loop.
 """
 
-import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -25,11 +24,10 @@ class Draw(NamedTuple):
 def online(
     t: jax.Array, rng: jax.Array, *, length: jax.Array, batch: int, augment: Mapping[str, float]
 ) -> Draw:
-    """Copies of frame t, the first as it is, the others always rotated; sources from frames 0 ... t."""
+    """Copies of frame t, the first as it is, the others always rotated; sources from 0 ... t."""
     del length  # the future is not known yet
     source_rng, augment_rng = jax.random.split(rng)
-    draw = functools.partial(geometry.sample_augmentation, **{**augment, 'rotation_prob': 1.0})
-    augmentation = jax.vmap(draw)(jax.random.split(augment_rng, batch))
+    augmentation = _augmentations(augment_rng, batch, {**augment, 'rotation_prob': 1.0})
     augmentation = jax.tree.map(
         lambda drawn, none: drawn.at[0].set(none), augmentation, geometry.Augmentation()
     )
@@ -44,13 +42,22 @@ def offline(
     """Targets and sources uniform over the whole clip, augmented as in training."""
     del t
     target_rng, source_rng, augment_rng = jax.random.split(rng, 3)
-    draw = functools.partial(geometry.sample_augmentation, **augment)
-    augmentation = jax.vmap(draw)(jax.random.split(augment_rng, batch))
     return Draw(
         jax.random.randint(target_rng, (batch,), 0, length),
         jax.random.randint(source_rng, (batch,), 0, length),
-        augmentation,
+        _augmentations(augment_rng, batch, augment),
     )
+
+
+def _augmentations(
+    rng: jax.Array, batch: int, augment: Mapping[str, float]
+) -> geometry.Augmentation:
+    """One of its own for each sample of a batch."""
+
+    def draw(key: jax.Array) -> geometry.Augmentation:
+        return geometry.sample_augmentation(key, **augment)
+
+    return jax.vmap(draw)(jax.random.split(rng, batch))
 
 
 SCHEDULES = {'online': online, 'offline': offline}

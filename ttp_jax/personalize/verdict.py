@@ -38,7 +38,7 @@ def finite(before: Adapted, after: Adapted) -> Verdict:
 
 
 def settled(before: Adapted, after: Adapted, *, judge: Judge = finite) -> Adapted:
-    """The result that counts, with its status: `after`, or else with the predictions of `before`."""
+    """The result that counts, with its status: `after`, or else the predictions of `before`."""
     verdict = judge(before, after)
     if verdict.status != PERSONALIZED:
         after = after._replace(joints=before.joints, scores=before.scores)

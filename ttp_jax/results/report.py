@@ -12,7 +12,8 @@ where nothing could be scored. Its keys:
   compared  {phase: {improved, hurt, unchanged: people, mean_gain, interval: points}} to `before`,
             every person counting once
 To these the caller may add `command`, `config`, `seed`, `git`, `seconds` ({phase: seconds}) and
-`made` ({phase: how many frames these seconds were for}, where an earlier run had made the others).
+`made` ({phase: how many frames were predicted in these seconds}, where an earlier run had predicted
+the others).
 """
 
 import functools
@@ -34,8 +35,8 @@ from ttp_jax.results import metrics
 _CAPTIONS = {
     'people': (
         'People of the data set, each with frames evenly spread over the clip: as they are, and'
-        ' below with the labelled joints. Left limbs are amber, right limbs blue, joints labelled'
-        ' as not visible hollow.'
+        ' below with the labelled joints, or the predicted ones where there are no labels. Left'
+        ' limbs are amber, right limbs blue, joints labelled as not visible hollow.'
     ),
     'losses': (
         'Losses while training, and while personalizing: the mean over people and, shaded, the'
@@ -43,9 +44,9 @@ _CAPTIONS = {
     ),
     'person': (
         'One frame of one person through the model, before and after personalization: the source'
-        ' that lends its looks, the target, the target rebuilt, the self-supervised keypoints, the'
-        ' joints with lines to the keypoints they are read from (the wider, the more weight), and'
-        ' the joints against the truth, wrong ones in red.'
+        ' that lends its appearance, the target, the target rebuilt, the self-supervised keypoints,'
+        ' the joints with lines to the keypoints they are read from (the wider, the more weight),'
+        ' and the joints against the truth, wrong ones in red.'
     ),
     'gain': 'What personalization changed for each person. Those it hurt are in orange.',
     'before_after': (
@@ -179,7 +180,8 @@ def _plain(value: Any) -> Any:
 def table(report: Mapping[str, Any]) -> str:
     """Scores of each phase, what they gained, and the time they took: a terminal's and markdown's.
 
-    report: as `summarise` makes it; with `seconds`, a second table is added.
+    Args:
+      report: as `summarise` makes it; with `seconds`, a second table is added.
     """
     compared = report['compared']
     groups = list(report['joints']['before'])

@@ -1,4 +1,4 @@
-"""The phases `before`, `online` and `offline`: everyone's predictions, kept as soon as they are made."""
+"""The phases `before`, `online` and `offline`: everyone's predictions, kept one by one."""
 
 from collections.abc import Collection, Iterator, Mapping
 
@@ -33,7 +33,8 @@ def adapted_phase(
 ) -> tuple[list[Adapted], int]:
     """(everyone's results under one schedule, how many frames they were made of just now).
 
-    before: everyone's predictions with the shared weights, which count where `judge` says so.
+    Args:
+      before: everyone's predictions with the shared weights, which count where `judge` says so.
     """
     store, frozen = store_of(run, schedule), run.shared.frozen
     done, made = store.load(), 0
@@ -65,7 +66,8 @@ def personalize(
 ) -> Results:
     """(index, result) of everyone but `done`, adapted under one schedule.
 
-    keep: by index, the frame at whose prediction somebody's weights are wanted.
+    Args:
+      keep: by index, the frame at whose prediction somebody's weights are wanted.
     """
     frames = [len(clip.frames) for clip in run.people]
     with progress.bar(

@@ -31,7 +31,8 @@ class Run:
     """What every phase needs, built from the config, checked before any long work starts."""
 
     def __init__(self, config: ConfigDict, workdir: pathlib.Path):
-        self.config, self.workdir, self.seconds = config, workdir, {}
+        self.config, self.workdir = config, workdir
+        self.seconds: dict[str, float] = {}
         check_config.check(config, devices=len(capacity.training_devices() or jax.local_devices()))
         _, subtract_one = sets.labels(config.data.name)
         self.perceptual = perceptual.load(
@@ -98,6 +99,7 @@ class Run:
         return convert.load_encoder(encoder, self.fresh_state()) if encoder else self.fresh_state()
 
     def fresh_state(self) -> train.TrainState:
+        """Weights drawn from the seed, and an optimiser that has seen nothing."""
         return train.create_state(
             jax.random.key(self.config.seed),
             model=self.model,
@@ -175,7 +177,7 @@ class Run:
                 train=False, lowering=place.lowering, dtype=COMPUTE[config.dtype]
             ),
             perceptual=self.perceptual._replace(lowering=place.features_lowering),
-            objective=self.adapts_by,
+            objective=self.adapts_by,  # type: ignore[arg-type]  # None: nobody is adapted
             tx=inner_loop.optimizer(
                 learning_rate=steps.learning_rate,
                 images_first=steps.images_first,

@@ -52,7 +52,7 @@ def data_options(config: ConfigDict) -> dict[str, Any]:
 
 
 def check_data(config: ConfigDict) -> None:
-    """Likewise, of a folder that is missing, options that would be ignored, and empty splits."""
+    """Raises for a folder that is missing, options that would be ignored, and empty splits."""
     sets.check(**data_options(config))
     if config.data.name != 'drawn':
         return
@@ -65,7 +65,7 @@ def check_data(config: ConfigDict) -> None:
 
 
 def check_start(config: ConfigDict) -> None:
-    """Likewise, of weights to start from."""
+    """Raises for weights to start from that cannot be taken."""
     weights, steps = config.train.encoder_weights, config.train.steps
     if config.checkpoint and weights:
         raise ValueError(
@@ -97,7 +97,7 @@ def model_of(config: ConfigDict) -> PoseModel:
 
 
 def check_networks(config: ConfigDict) -> None:
-    """Likewise, of sizes that do not go together."""
+    """Raises for sizes that do not go together."""
     try:
         model_of(config).cells(config.crop.size)
     except ValueError as error:
@@ -113,7 +113,7 @@ def check_networks(config: ConfigDict) -> None:
 
 
 def check_objectives(config: ConfigDict) -> None:
-    """Likewise, of tasks that the model has no heads for, or schedules without any task."""
+    """Raises for tasks that the model has no heads for, or schedules without any task."""
     chosen = {}
     for phase in ('train', 'personalize'):
         try:

@@ -129,7 +129,8 @@ def _personalize() -> dict:
 def paper(data_set: str, *, file: str) -> ConfigDict:
     """The release's settings: ResNet-50, 128 pixels, 140 epochs.
 
-    Raises ValueError for a `data_set` that the config file `file` has no variant for.
+    Raises:
+      ValueError: for a `data_set` that the config file `file` has no variant for.
     """
     if data_set not in RECORDED:
         raise ValueError(f'{file}: no variant {data_set!r}; known: {", ".join(RECORDED)}')

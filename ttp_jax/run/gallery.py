@@ -50,7 +50,11 @@ def seen_people(run: Run, results: Results) -> dict[int, dict[str, views.View]]:
     """By index of those who are drawn, what the network saw of them in each phase."""
     stores = {phase: store_of(run, phase) for phase in results}
     return {
-        index: {phase: store.view(index) for phase, store in stores.items()}
+        index: {
+            phase: view
+            for phase, store in stores.items()
+            if (view := store.view(index)) is not None
+        }
         for index in stores['before'].drawn
     }
 

@@ -17,8 +17,9 @@ SETTINGS = (
 
 
 def restart_with_huge_pages() -> None:
-    """Starts this program again with glibc's huge pages; does nothing where they were set, or on
-    other systems. To be called first of all, before anything is computed or imported at length.
+    """Starts this program again with glibc's huge pages, unless they are set; only on Linux.
+
+    To be called first of all, before anything is computed or imported at length.
     """
     if sys.platform == 'linux' and TUNABLES not in os.environ:
         sys.stdout.flush()

@@ -145,7 +145,7 @@ PHASES = ('train', 'before', 'online', 'offline')
 ALL = frozenset(PHASES)
 TESTED = ALL - {'train'}  # whom, and how their joints are predicted
 ADAPTED = frozenset({'online', 'offline'})
-NONE = frozenset()  # how fast, how often, and what is shown of it
+NONE: frozenset[str] = frozenset()  # how fast, how often, and what is shown of it
 
 # --- the table -------------------------------------------------------------------------------
 
@@ -232,7 +232,7 @@ def affects(key: str) -> frozenset[str]:
 
 def flat(tree: dict, prefix: str = '') -> dict:
     """A nested dict as one from dotted names to values."""
-    items = {}
+    items: dict = {}
     for name, value in tree.items():
         items |= (
             flat(value, f'{prefix}{name}.') if isinstance(value, dict) else {prefix + name: value}

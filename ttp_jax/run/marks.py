@@ -1,7 +1,8 @@
 """What made a stored prediction: weights, settings, code and frames, as one short string.
 
 Contract: two marks are equal only if the same phase, run again, would give the same predictions, up
-to how convolutions are rounded. So results of an earlier start are taken up, and stale ones are not.
+to how convolutions are rounded. So results of an earlier start are taken up, and stale ones are
+not.
 """
 
 import functools

@@ -31,7 +31,8 @@ def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
 def check_same_model(path: str, theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
     """Raises ValueError where a checkpoint's config is of another model, saying what to set.
 
-    theirs, mine: as `flat` gives them. Dropout may differ: it is of training, not of the model.
+    Args:
+      theirs, mine: as `flat` gives them. Dropout may differ: it is of training, not of the model.
     """
     joints = {name: len(sets.labels(name)[0].joints) for name in sets.LOADERS}
     name = mine['data.name']

@@ -17,7 +17,10 @@ from ttp_jax.results.views import View
 
 
 class Store(NamedTuple):
-    """One phase's files. ids, marks `[people]`; names `[J]` of joints; drawn: who has a view too."""
+    """One phase's files.
+
+    ids, marks `[people]`; names `[J]` of joints; drawn: who has a view too.
+    """
 
     workdir: pathlib.Path
     phase: str
@@ -33,7 +36,8 @@ class Store(NamedTuple):
     def load(self) -> dict[int, Adapted]:
         """The results that are there and not stale, by index.
 
-        Raises ValueError, naming the file, for one that cannot be read.
+        Raises:
+          ValueError: for a file that cannot be read, naming it.
         """
         found = {
             index: predictions.load(self.path('predictions', index), mark=mark)
@@ -60,4 +64,4 @@ class Store(NamedTuple):
 
 
 def _as_view(arrays: dict[str, np.ndarray]) -> View:
-    return View(**dict.fromkeys(View._fields) | arrays)
+    return View(*(arrays.get(name) for name in View._fields))  # type: ignore[arg-type]

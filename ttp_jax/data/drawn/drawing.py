@@ -33,7 +33,7 @@ def darker(colour: Colour, percent: int) -> Colour:
 
 
 def any_colour(rng: np.random.Generator) -> Colour:
-    """Of cloth and paint: saturated, pale, dark or grey."""
+    """A colour of cloth or paint: saturated, pale, dark or grey."""
     ranges = (  # of saturation and value
         ((0.55, 0.95), (0.5, 1.0)),
         ((0.15, 0.45), (0.75, 1.0)),
@@ -50,15 +50,20 @@ def skin_tone(rng: np.random.Generator) -> Colour:
     return rgb(0.055 + rng.uniform(-0.015, 0.02), 0.32 + 0.3 * tone, 0.97 - 0.6 * tone)
 
 
-def apart(
+def distinct_colour(
     rng: np.random.Generator,
     draw: Callable[[np.random.Generator], Colour],
     others: Sequence[Colour],
     least: float,
 ) -> Colour:
-    """A drawn colour whose channels differ by `least` in sum from all others.
+    """A random colour that can be told from `others`.
 
-    The best of twenty where none does.
+    Args:
+      rng: random numbers.
+      draw: draws a candidate.
+      others: colours to differ from.
+      least: how much the channels should differ in sum; if none of twenty candidates differs so
+        much from all others, the best is taken.
     """
     colours = [draw(rng) for _ in range(20)]
     distances = [
@@ -137,9 +142,9 @@ class Canvas:
 
 
 def fill(image: np.ndarray, polygons: np.ndarray, value: Colour | int) -> None:
-    """Fills convex polygons [n, corners, 2]. From here on, all is integers.
+    """Fills convex polygons [n, corners, 2], rounded to integers first.
 
-    Convex, because OpenCV's releases fill these alike and others not.
+    Only convex ones, because these look the same in every release of OpenCV.
     """
     fixed = np.rint(polygons * (1 << _FRACTION_BITS)).astype(np.int32)
     for polygon in fixed:
@@ -168,7 +173,7 @@ def perpendicular(start: np.ndarray, end: np.ndarray) -> np.ndarray:
 
 
 def lit(across: np.ndarray, light_from: float) -> float:
-    """How much the side that `across` points to faces the light, -1 to 1."""
+    """How much the side that `across` points to faces the light, from -1 to 1."""
     towards_light = np.array([np.cos(light_from), np.sin(light_from)])
     return float(across @ towards_light / max(np.hypot(*across), 1e-3))
 

@@ -1,4 +1,4 @@
-"""How drawn people look, and painting one of them on a canvas in the pose of one frame.
+"""What drawn people wear, and painting one of them on a canvas in the pose of one frame.
 
 Joints come in image pixels (`motion.Motion`) and are scaled to the canvas (`drawing.Canvas`) here.
 """
@@ -20,9 +20,9 @@ from ttp_jax.data.drawn.drawing import (
     Layer,
     any_colour,
     any_pattern,
-    apart,
     darker,
     disc,
+    distinct_colour,
     ellipse,
     fill,
     lit,
@@ -82,10 +82,11 @@ class _Colours:
 
 
 def dress(rng: np.random.Generator, backdrop: Sequence[Colour]) -> Look:
-    """Draws how a person looks.
+    """Draws a person's appearance.
 
     Args:
-      backdrop: colours of wall and floor, which the person should not vanish against.
+      rng: random numbers.
+      backdrop: colours of wall and floor, which the person should stand out from.
     """
     colours = _colours(rng, backdrop)
     front, back = _shirt(rng, colours)
@@ -103,7 +104,7 @@ def dress(rng: np.random.Generator, backdrop: Sequence[Colour]) -> Look:
         thigh=thigh,
         shin=shin,
         hands=colours.trim if rng.random() < 0.15 else colours.skin,  # gloves
-        shoes=apart(rng, any_colour, [backdrop[-1], colours.trousers], 110),
+        shoes=distinct_colour(rng, any_colour, [backdrop[-1], colours.trousers], 110),
         build=rng.uniform(0.85, 1.3),
         breadth=rng.uniform(0.9, 1.3),
         light_from=rng.uniform(-np.pi, 0),
@@ -111,10 +112,14 @@ def dress(rng: np.random.Generator, backdrop: Sequence[Colour]) -> Look:
 
 
 def _colours(rng: np.random.Generator, backdrop: Sequence[Colour]) -> _Colours:
-    skin = apart(rng, skin_tone, backdrop, 130)
-    shirt = apart(rng, any_colour, [*backdrop, skin], 170)
-    trousers = apart(rng, any_colour, [*backdrop, shirt, skin], 150)
-    trim, seam = apart(rng, any_colour, [shirt], 160), apart(rng, any_colour, [trousers], 160)
+    """Colours that can be told from each other and from the backdrop."""
+    skin = distinct_colour(rng, skin_tone, backdrop, 130)
+    shirt = distinct_colour(rng, any_colour, [*backdrop, skin], 170)
+    trousers = distinct_colour(rng, any_colour, [*backdrop, shirt, skin], 150)
+    trim, seam = (
+        distinct_colour(rng, any_colour, [shirt], 160),
+        distinct_colour(rng, any_colour, [trousers], 160),
+    )
     return _Colours(skin, shirt, trousers, trim, seam)
 
 
@@ -123,12 +128,12 @@ def _sometimes(rng: np.random.Generator, share: float, layer: Layer) -> tuple[La
 
 
 def _below(t: float, colour: Colour) -> Layer:
-    """Everything further along the limb than t."""
+    """A layer that covers everything further along the limb than t."""
     return colour, within(UNIT_SQUARE, t, 1.5, -0.5, 1.5)
 
 
 def _banded(rng: np.random.Generator, forearm: Cloth, colour: Colour) -> Cloth:
-    """Perhaps with a band at the wrist."""
+    """The forearm, perhaps with a band at the wrist."""
     band = _sometimes(rng, 0.2, (colour, within(UNIT_SQUARE, 0.78, 1)))
     return dataclasses.replace(forearm, layers=forearm.layers + band)
 
@@ -199,7 +204,9 @@ def paint_person(background: np.ndarray, motion: Motion, frame: int, look: Look)
 
     Args:
       background: SUPERSAMPLE times as large, uint8.
-      motion: in image pixels.
+      motion: the person's, in image pixels.
+      frame: its index in the motion.
+      look: the person's appearance.
     """
     canvas = Canvas.over(background)
     figure = Figure(
@@ -275,7 +282,7 @@ def _paint_thigh(figure: Figure, *, side: int) -> None:
 
 
 def _paint_shin(figure: Figure, *, side: int) -> None:
-    """Shoe first: it points where the body heads, square to the shin, and is long in profile."""
+    """Shoe first: it points where the body faces, square to the shin, and is long in profile."""
     start, end = figure.joints[[KNEES[side], ANKLES[side]]]
     down = figure.towards(KNEES[side], ANKLES[side])
     ahead = np.array([down[1], -down[0]])
@@ -386,7 +393,7 @@ def _paint_hair(figure: Figure, oval: Callable) -> None:
 
 
 def _paint_face(figure: Figure, oval: Callable) -> None:
-    """Skin, eyes, mouth and, in profile, a nose; half from behind only a cheek."""
+    """Skin, eyes, mouth and, in profile, a nose; seen half from behind, only a cheek."""
     facing, heading, skin, canvas = figure.facing, figure.heading, figure.look.skin, figure.canvas
     if facing < -0.75:
         return

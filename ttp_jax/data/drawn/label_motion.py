@@ -115,7 +115,7 @@ def _window(available: int, rng: np.random.Generator, frames: int) -> np.ndarray
 
 
 def _completed(joints: np.ndarray) -> np.ndarray:
-    """Fills in joints without a place: from other frames, else the other side, else the limb."""
+    """Fills in absent joints: from other frames, else the other side, else along the limb."""
     filled = _interpolated(joints)
     filled = _or_else(filled, filled[:, PENN_ACTION.mirror])
     shoulder, hip = filled[:, SHOULDERS].mean(axis=1), filled[:, HIPS].mean(axis=1)
@@ -157,13 +157,13 @@ def _guess_turn(joints: np.ndarray, visibility: np.ndarray) -> tuple[np.ndarray,
 
 
 def _knee_side(joints: np.ndarray, across: np.ndarray) -> float:
-    """Positive where knees bend towards the body's right-hand image side: they bend forwards."""
+    """Positive where knees bend to the image's right of the body: knees bend forwards."""
     middle = (joints[:, HIPS] + joints[:, ANKLES]) / 2
     return float(((joints[:, KNEES] - middle) * across[:, None]).sum())
 
 
 def _guess_depth(joints: np.ndarray, facing: np.ndarray, heading: np.ndarray) -> np.ndarray:
-    """Depth of a body that holds its hands before it: enough to know what covers what."""
+    """The depth of a body that holds its hands in front: enough to know what covers what."""
     depth = np.zeros(joints.shape[:2])
     depth[:, _LEFT], depth[:, _RIGHT] = -0.3 * heading[:, None], 0.3 * heading[:, None]
     depth[:, ELBOWS] += 0.1 * facing[:, None]

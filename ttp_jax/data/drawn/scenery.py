@@ -1,6 +1,7 @@
-"""Where drawn people stand: a cluttered background, its light, and a camera's noise.
+"""The place that drawn people stand in: a cluttered background, light, and a camera's noise.
 
-Backgrounds are `[SUPERSAMPLE * size, SUPERSAMPLE * size, 3]` uint8 RGB and stand still in a clip.
+Backgrounds are `[SUPERSAMPLE * size, SUPERSAMPLE * size, 3]` uint8 RGB, the same in all frames of a
+clip.
 """
 
 import cv2
@@ -29,6 +30,7 @@ def paint_background(
     """Paints a cluttered place; returns it and the colours of its wall and floor.
 
     Args:
+      rng: random numbers.
       size: of the final frames, pixels.
       ground: height of the feet in the frame, 0 at the top, 1 at the bottom.
     """
@@ -161,11 +163,12 @@ def any_light(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def expose(images: np.ndarray, gain: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Applies a light and a camera's noise, in integers.
+    """Applies a light and a camera's noise, computed in integers.
 
     Args:
       images: `[frames, size, size, 3]` uint8.
       gain: `[size, size, 3]`, in 1/256.
+      rng: random numbers.
     """
     strength = int(rng.integers(3, 10))  # a standard deviation of 1 to 4 grey levels
     noise = rng.integers(0, 256, (2, *images.shape), np.uint8).astype(np.int32).sum(axis=0) - 255

@@ -115,7 +115,7 @@ def _finish(axes: Axes, drawn: bool) -> None:
 
 
 def plain_axes(axes: Axes, *, xlabel: str = '', ylabel: str = '', title: str = '') -> None:
-    """The looks that all curves and bars share."""
+    """The appearance that all curves and bars share."""
     axes.spines[['top', 'right']].set_visible(False)
     axes.spines[['left', 'bottom']].set_color(FAINT)
     axes.tick_params(which='both', colors=FAINT, labelsize=9)

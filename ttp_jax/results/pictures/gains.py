@@ -18,8 +18,9 @@ _MARGINS, _PERSON, _LABEL = 110, 24, 17  # heights in pixels: outside of the bar
 def gain_chart(path: str | os.PathLike, report: Mapping[str, Any]) -> None:
     """Points each person gained or lost over `before`: a panel per phase, sorted by the last phase.
 
-    report: as `report.summarise` makes it. People without a score are left out; without any phase
-    after `before`, the picture says so.
+    Args:
+      report: as `report.summarise` makes it. People without a score are left out; without any phase
+        after `before`, the picture says so.
     """
     phases = [phase for phase in report['mpck'] if phase != 'before']
     people = _sorted_people(report)

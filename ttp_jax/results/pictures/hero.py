@@ -31,7 +31,8 @@ class Pair(NamedTuple):
 def hero(path: str | os.PathLike, pairs: Sequence[Pair], *, skeleton: Skeleton) -> None:
     """People beside each other, each the same frame before and after, with the clip's scores.
 
-    Raises ValueError when there is nobody to show.
+    Raises:
+      ValueError: when there is nobody to show.
     """
     if not pairs:
         raise ValueError('no people to show, expected at least one')
