@@ -26,6 +26,5 @@ def get_config(variant: str = 'online') -> ConfigDict:
         )
     config = defaults.paper('penn_action', file='configs/personalize.py')
     config.train.steps = 0
-    config.data.train_people = 1  # not trained on, so one clip is enough to read
     config.personalize.schedules = (variant,)
     return config

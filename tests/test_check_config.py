@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from configs import baseline, joint, paper, personalize
+from configs import baseline, joint, paper, personalize, real
 from ttp_jax.data import sets
 from ttp_jax.run import build, check_config, keys, resume
 
@@ -30,10 +30,10 @@ def changed(values, config=None):
     return config
 
 
-def complaint(values, **how):
-    """What `check` says of the main job's config with these values."""
+def complaint(values, config=None, **how):
+    """What `check` says of a config, by default the main job's, with these values."""
     with pytest.raises(ValueError) as error:
-        check_config.check(changed(values), **how)
+        check_config.check(changed(values, config), **how)
     assert len(str(error.value).splitlines()) == 1
     return str(error.value)
 
@@ -166,6 +166,34 @@ def test_a_mistake_is_named(values, message):
         raise ValueError(complaint(values))
 
 
+@pytest.mark.parametrize(
+    ('values', 'message'),
+    [
+        ({'data.roots': ()}, 'config.data.roots is empty, expected the folders'),
+        ({'data.roots': 'folder'}, "config.data.roots is 'folder', expected a tuple of folders"),
+        ({'data.roots': ('.', '/no/such')}, "config.data.roots has '/no/such': no such folder"),
+        ({'data.root': '.'}, "config.data.root is '.', which config.data.name=mixed has no use"),
+        ({'data.train_people': 5}, 'config.data.train_people is 5, which .* expected 0'),
+        ({'data.frames': 1}, 'config.data.frames is 1, expected at least 2 for drawn people'),
+        (
+            {'data.evaluate': 'validation', 'data.validation': 0.0},
+            "config.data.evaluate is 'validation', expected config.data.validation above 0",
+        ),
+        ({'data.evaluate': 'all'}, "config.data.evaluate: no part 'all'; known: test, validation"),
+        ({'train.drops': (0.5,)}, r'config.train.warmup is 300, .*drops=\(0.5,\) has no use for'),
+        ({'train.steps': 300}, 'config.train.warmup is 300, expected less than .*steps, .* 300'),
+        ({'crop.size': 88}, 'config.crop.size: crops of 88 pixels: expected a multiple of 16'),
+        ({'model.image_stride': 5}, 'crops of 128 .* multiple of 40.*config.model.image_stride'),
+        ({'model.stages': 5}, 'config.model.stages is 5, expected an integer .* at most 4'),
+    ],
+)
+def test_a_mistake_with_several_folders_is_named(values, message):
+    config = changed({'data.roots': ('.',)}, real.get_config())
+    check_config.check(config)
+    with pytest.raises(ValueError, match=message):
+        raise ValueError(complaint(values, config))
+
+
 def test_a_batch_that_devices_cannot_share_is_named():
     assert 'config.train.batch is 6, expected a multiple of 4' in complaint(
         {'train.batch': 6}, devices=4
@@ -229,7 +257,8 @@ def test_the_program_tells_in_one_line_and_leaves_nothing(tmp_path, argument, wo
 
 
 def test_the_table_has_the_keys_of_every_config():
-    for config in (joint.get_config(), paper.get_config(), baseline.get_config()):
+    for file in (joint, paper, baseline, personalize, real):
+        config = file.get_config()
         assert set(keys.flat(config.to_dict())) == set(keys.KEYS)
 
 

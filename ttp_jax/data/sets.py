@@ -88,7 +88,10 @@ def _check_roots(roots: Sequence[str]) -> None:
         raise ValueError('config.data.roots is empty, expected the folders to train on')
     for root in roots:
         if not os.path.isdir(root):
-            raise ValueError(f'config.data.roots has {root}: no such folder, expected clips in it')
+            raise ValueError(
+                f'config.data.roots has {root!r}: no such folder, expected folders laid out as '
+                "penn_action's"
+            )
 
 
 # Of each recorded data set: its folder's reader, its joints, and its box convention.
@@ -103,8 +106,8 @@ def recorded(
     name: str,
     *,
     training: bool,
-    train_people: int,
-    test_people: int,
+    train_people: int = 0,
+    test_people: int = 0,
     root: str = '',
     prepared: str = '',
 ) -> DataSet:
@@ -180,9 +183,9 @@ def _taken(name: str) -> Mapping[str, inspect.Parameter]:
 
 
 def _default(key: str) -> Any:
-    """An option's default, by a loader that takes it. Raises TypeError where none does."""
+    """An option's default, by a loader that has one. Raises TypeError where none does."""
     for name in LOADERS:
-        if key in _taken(name):
+        if key in _taken(name) and _taken(name)[key].default is not inspect.Parameter.empty:
             return _taken(name)[key].default
     raise TypeError(f'no data set takes the option {key!r}')
 

@@ -17,7 +17,7 @@ from ttp_jax.run.keys import KEYS, flat, shown
 # How frames come into memory, which is the run's business and no data set's.
 READING = ('resident_gib', 'workers')
 # A drawn clip needs a source beside its target, and pixels to draw on.
-DRAWN_AT_LEAST = {'test_people': 1, 'frames': 2, 'size': 32}
+DRAWN_AT_LEAST = {'frames': 2, 'size': 32}
 
 
 def check(config: ConfigDict, *, devices: int = 1) -> None:
@@ -25,13 +25,10 @@ def check(config: ConfigDict, *, devices: int = 1) -> None:
     check_keys(flat(config.to_dict()))
     check_data(config)
     check_start(config)
+    check_features(config)
     check_networks(config)
     check_objectives(config)
-    if config.train.steps and config.train.batch % devices:
-        raise ValueError(
-            f'config.train.batch is {config.train.batch}, expected a multiple of {devices}, '
-            'the number of devices that share it'
-        )
+    check_steps(config, devices=devices)
 
 
 def check_keys(values: dict[str, Any]) -> None:
@@ -54,14 +51,21 @@ def data_options(config: ConfigDict) -> dict[str, Any]:
 def check_data(config: ConfigDict) -> None:
     """Raises for a folder that is missing, options that would be ignored, and empty splits."""
     sets.check(**data_options(config))
-    if config.data.name != 'drawn':
-        return
-    at_least = DRAWN_AT_LEAST | ({'train_people': 1} if config.train.steps else {})
+    at_least = {}
+    if config.data.name == 'drawn':
+        at_least = DRAWN_AT_LEAST | {'test_people': 1, 'train_people': min(1, config.train.steps)}
+    elif config.data.drawn_people:
+        at_least = DRAWN_AT_LEAST
     for key, low in at_least.items():
         if config.data[key] < low:
             raise ValueError(
                 f'config.data.{key} is {config.data[key]}, expected at least {low} for drawn people'
             )
+    if config.data.evaluate == 'validation' and not config.data.validation:
+        raise ValueError(
+            "config.data.evaluate is 'validation', expected config.data.validation above 0: "
+            'a part of the source videos that is kept for it'
+        )
 
 
 def check_start(config: ConfigDict) -> None:
@@ -77,6 +81,10 @@ def check_start(config: ConfigDict) -> None:
             'config.train.steps is 0 and config.checkpoint is not set, expected steps to train or '
             'a checkpoint that was trained'
         )
+
+
+def check_features(config: ConfigDict) -> None:
+    """Likewise, of weights that the perceptual network lacks or would ignore."""
     kind, weights = config.perceptual.kind, config.perceptual.weights
     if kind in perceptual.FROM_FILE and not weights:
         raise ValueError(
@@ -98,11 +106,14 @@ def model_of(config: ConfigDict) -> PoseModel:
 
 def check_networks(config: ConfigDict) -> None:
     """Raises for sizes that do not go together."""
+    model = model_of(config)
     try:
-        model_of(config).cells(config.crop.size)
+        model.cells(config.crop.size)
     except ValueError as error:
         raise ValueError(
-            f'config.crop.size: {error} (config.model.stem_pool is {config.model.stem_pool})'
+            f'config.crop.size: {error} (config.model.stages is {model.stages}, '
+            f'config.model.stem_pool {model.stem_pool}, config.model.image_stride '
+            f'{model.image_stride})'
         ) from None
     heads, features = config.model.heads, config.model.features
     if config.model.variant == 'transformer' and features % heads:
@@ -126,4 +137,24 @@ def check_objectives(config: ConfigDict) -> None:
             f'config.personalize.schedules is {tuple(schedules)}, but config.model.variant '
             f'{variant!r} has no task of its own to learn from without labels; set '
             "--config.personalize.schedules='()' or --config.personalize.objective=entropy"
+        )
+
+
+def check_steps(config: ConfigDict, *, devices: int) -> None:
+    """Likewise, of a warmup that drops would ignore or that never ends, and of a batch to split."""
+    train = config.train
+    if train.warmup and train.drops:
+        raise ValueError(
+            f'config.train.warmup is {train.warmup}, which config.train.drops={tuple(train.drops)} '
+            'has no use for, expected 0, or no drops: ()'
+        )
+    if train.warmup and train.warmup >= train.steps > 0:
+        raise ValueError(
+            f'config.train.warmup is {train.warmup}, expected less than config.train.steps, '
+            f'which is {train.steps}'
+        )
+    if train.steps and train.batch % devices:
+        raise ValueError(
+            f'config.train.batch is {train.batch}, expected a multiple of {devices}, the number of '
+            'devices that share it'
         )
