@@ -51,16 +51,23 @@ def create_state(
     size: int,
 ) -> TrainState:
     """A fresh state for images of side `size`."""
-    image = jnp.zeros((1, size, size, 3))
-    variables = model.clone(train=False).init(rng, image, image)
-    params = variables['params']
-    return TrainState(
-        jnp.zeros((), jnp.int32),
-        params,
-        variables.get('batch_stats', {}),
-        tx.init(params),
-        jnp.asarray(perceptual.means, jnp.float32),
-    )
+
+    def init(rng):
+        image = jnp.zeros((1, size, size, 3))
+        variables = model.clone(train=False).init(rng, image, image)
+        params = variables['params']
+        return TrainState(
+            jnp.zeros((), jnp.int32),
+            params,
+            variables.get('batch_stats', {}),
+            tx.init(params),
+            jnp.asarray(perceptual.means, jnp.float32),
+        )
+
+    # As one program, without the forward pass that nobody looks at. It runs once and has a kernel for
+    # every parameter: on a CPU, LLVM's optimisation of these would take most of the time.
+    quick = {'xla_backend_optimization_level': 0} if jax.default_backend() == 'cpu' else None
+    return jax.jit(init, compiler_options=quick)(rng)
 
 
 def learning_rates(
