@@ -15,6 +15,7 @@ from ttp_jax.files import checkpoint
 from ttp_jax.networks import model as networks
 from ttp_jax.networks import perceptual
 from ttp_jax.objectives import registry
+from ttp_jax.objectives.objective import Objective, Outcome
 from ttp_jax.objectives.reconstruction import balance
 from ttp_jax.objectives.supervised import supervised
 
@@ -67,23 +68,41 @@ def bank(tiny_clips):
 @pytest.mark.parametrize('variant', ['transformer', 'shared_rotation'])
 @jax.enable_x64(True)
 def test_four_devices_compute_the_step_of_one(bank, variant):
-    # SGD: Adam would hide a gradient of the wrong scale. Rotation draws its turns per device.
-    # Networks in float64: so small ones multiply differences of rounding by thousands.
+    # SGD: Adam would hide a gradient of the wrong scale. Networks in float64: so small ones
+    # multiply differences of rounding by thousands.
     state, dependencies = make(optax.sgd(0.1), variant)
     dependencies['model'] = dependencies['model'].clone(dtype=jnp.float64)
-    weight = 0.0 if variant == 'shared_rotation' else 0.1
-    dependencies['reconstruction_weight'] = weight
     one, one_metrics = run(state, bank, jit_step(**dependencies), 1)
     assert jax.local_device_count() == 4
-    four, four_metrics = run(state, bank, train.pmap_step(**dependencies), 1)
-    np.testing.assert_allclose(four_metrics['supervised'], one_metrics['supervised'], rtol=1e-4)
-    if variant == 'shared_rotation':
-        return  # its second forward pass moves the batch statistics by each device's own turns
+    step = train.pmap_step(**dependencies, check_replicas=True)
+    four, four_metrics = run(state, bank, step, 1)
+    assert set(four_metrics) == set(one_metrics)
+    for name in one_metrics:
+        np.testing.assert_allclose(four_metrics[name], one_metrics[name], rtol=1e-4, err_msg=name)
     for a, b, c in zip(*map(jax.tree.leaves, (four.params, one.params, state.params)), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-3 * np.abs(b - c).max() + 1e-6)
     for a, b in zip(*map(jax.tree.leaves, (four.batch_stats, one.batch_stats)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(four.loss_means, one.loss_means, rtol=1e-4)
+    moved = optax.global_norm(jax.tree.map(jnp.subtract, one.params, state.params))
+    np.testing.assert_allclose(0.1 * one_metrics['gradient_norm'], moved, rtol=1e-3)
+
+
+def test_what_was_not_averaged_over_devices_is_named(bank):
+    def forgets_the_others(model, target, source, loss_means, rng, context):
+        return Outcome(jnp.mean(target), jnp.mean(target)[None], {})
+
+    state, dependencies = make(optax.sgd(0.1), 'baseline')
+    dependencies['objective'] = Objective('forgetful', forgets_the_others, heads=())
+    run(state, bank, train.pmap_step(**dependencies), 1)  # unseen
+    with pytest.raises(AssertionError, match='loss_means is not the same on all devices'):
+        run(state, bank, train.pmap_step(**dependencies, check_replicas=True), 1)
+
+
+def test_rates_fall_tenfold_at_each_drop():
+    rates = train.learning_rates(learning_rate=1.0, steps=14, drops=(9 / 14, 12 / 14))
+    found = [float(rates(step)) for step in (0, 8, 9, 11, 12)]
+    np.testing.assert_allclose(found, [1, 1, 0.1, 0.1, 0.01], rtol=1e-6)
 
 
 def test_resuming_equals_never_having_stopped(bank, tmp_path):
@@ -98,6 +117,19 @@ def test_resuming_equals_never_having_stopped(bank, tmp_path):
     resumed, _ = run(checkpoint.Checkpoints(tmp_path).restore(state), bank, step, 4)
     assert int(resumed.step) == 4
     jax.tree.map(np.testing.assert_array_equal, resumed, straight)
+
+
+def test_a_state_that_is_not_finite_is_never_saved(tmp_path):
+    state, _ = make(optax.adam(1e-3), 'baseline')
+    saved = checkpoint.Checkpoints(tmp_path)
+    saved.save(state)
+    kernel = state.params['supervised_head']['kernel'].at[0].set(jnp.inf)
+    head = state.params['supervised_head'] | {'kernel': kernel}
+    broken = state.replace(step=state.step + 1, params=state.params | {'supervised_head': head})
+    with pytest.raises(ValueError, match='params/supervised_head/kernel is not finite.* of step 0'):
+        saved.save(broken)
+    saved.wait()
+    assert saved.latest() == 0
 
 
 def test_streamed_frames_train_like_those_in_memory(tiny_clips):

@@ -3,6 +3,10 @@
 Contract: `train_step` is a pure function of a `TrainState` and a batch of pairs; with
 `axis_name=None` it runs under jit, with a name under pmap, and computes the same step. The state is
 arrays only and has no device axis: pmap broadcasts it and returns one copy, so it saves as it is.
+
+How many devices share a batch changes nothing but rounding in what a sample sees and draws, except
+for the Transformer's dropout: its masks are drawn for a device's whole share of the batch, from a
+key of that device. So with `model.dropout` > 0, another number of devices draws other masks.
 """
 
 import functools
@@ -51,16 +55,23 @@ def create_state(
     size: int,
 ) -> TrainState:
     """A fresh state for images of side `size`."""
-    image = jnp.zeros((1, size, size, 3))
-    variables = model.clone(train=False).init(rng, image, image)
-    params = variables['params']
-    return TrainState(
-        jnp.zeros((), jnp.int32),
-        params,
-        variables.get('batch_stats', {}),
-        tx.init(params),
-        jnp.asarray(perceptual.means, jnp.float32),
-    )
+
+    def init(rng):
+        image = jnp.zeros((1, size, size, 3))
+        variables = model.clone(train=False).init(rng, image, image)
+        params = variables['params']
+        return TrainState(
+            jnp.zeros((), jnp.int32),
+            params,
+            variables.get('batch_stats', {}),
+            tx.init(params),
+            jnp.asarray(perceptual.means, jnp.float32),
+        )
+
+    # As one program, without the forward pass that nobody looks at. It runs once and has a kernel
+    # for every parameter: on a CPU, LLVM's optimisation of these would take most of the time.
+    quick = {'xla_backend_optimization_level': 0} if jax.default_backend() == 'cpu' else None
+    return jax.jit(init, compiler_options=quick)(rng)
 
 
 def learning_rates(
@@ -124,7 +135,8 @@ def joint_loss(
     batch_stats,
     loss_means,
     crops,
-    rng,
+    task_keys,
+    dropout_rng,
     *,
     model: PoseModel,
     perceptual: Perceptual,
@@ -136,9 +148,9 @@ def joint_loss(
 
     Args:
       objective: the task without labels; None trains on labels alone.
+      task_keys: `[B]`, one per sample, for what the task draws.
     """
     target, source, maps, weights = crops
-    task_rng, dropout_rng = jax.random.split(rng)
     context = Context(perceptual._replace(lowering=model.lowering), axis_name=axis_name)
 
     def forward(model: PoseModel):
@@ -147,7 +159,7 @@ def joint_loss(
         if objective is None:
             return labelled, loss_means, {'supervised': labelled}
         alone = objective.loss(
-            model, target, source, loss_means, task_rng, context._replace(seen=seen)
+            model, target, source, loss_means, task_keys, context._replace(seen=seen)
         )
         total = labelled + reconstruction_weight * alone.loss
         return total, alone.loss_means, {'supervised': labelled} | alone.metrics
@@ -176,8 +188,12 @@ def train_step(
     reconstruction_weight: float,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Metrics]:
-    """One step of joint optimisation; `batch` and `keys` are this device's share."""
+    """One step of joint optimisation; `batch` and `keys` are this device's share.
+
+    Metrics: the loss, its terms and its gradient's norm, of all devices' samples together.
+    """
     crops = prepare(batch, keys, spec=spec, mirror=mirror, augment=augment, colour_std=colour_std)
+    task_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, 2)  # augmentation draws from `keys`
     rng = jax.random.fold_in(rng, lax.axis_index(axis_name)) if axis_name else rng
     grad = jax.grad(joint_loss, has_aux=True)
     grads, (batch_stats, loss_means, metrics) = grad(
@@ -185,7 +201,8 @@ def train_step(
         state.batch_stats,
         state.loss_means,
         crops,
-        rng,
+        task_keys,
+        jax.random.split(rng)[1],
         model=model,
         perceptual=perceptual,
         objective=objective,
@@ -194,6 +211,7 @@ def train_step(
     )
     if axis_name:
         grads, metrics = lax.pmean((grads, metrics), axis_name)
+    metrics |= {'gradient_norm': optax.global_norm(grads)}
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return TrainState(state.step + 1, params, batch_stats, opt_state, loss_means), metrics
@@ -205,12 +223,17 @@ def pmap_step(
     perceptual: Perceptual,
     axis_name: str = 'devices',
     devices: Sequence[jax.Device] | None = None,
+    check_replicas: bool = False,
     **dependencies,
 ) -> Callable:
     """`train_step` over all devices, or those given: `(state, batch, keys, rng) -> state, metrics`.
 
     Takes the whole batch and splits it; the number of samples must be a multiple of the number of
     devices. The perceptual weights are passed as an argument, not baked into the program.
+
+    check_replicas: to be sure that everything was averaged over devices, for it is the first one's
+    outputs that are returned. Compares all devices' after every step, which is slow; the step
+    raises AssertionError where they differ, naming the array.
     """
     model = model.clone(train=True, axis_name=axis_name)
 
@@ -230,18 +253,33 @@ def pmap_step(
         step,
         axis_name,
         in_axes=(None, None, 0, 0, None),
-        out_axes=None,
-        donate_argnums=1,
+        out_axes=0 if check_replicas else None,
+        donate_argnums=() if check_replicas else 1,
         devices=devices,
     )
+    outputs = _the_same_everywhere if check_replicas else lambda outputs: outputs
     local = devices or jax.local_devices()
     # Where pmap leaves its output: a state that starts anywhere else is compiled for twice.
     everywhere = NamedSharding(Mesh(np.array(local), (axis_name,)), PartitionSpec())
     weights = jax.device_put(perceptual.weights, everywhere)
     split = functools.partial(_split, devices=len(local))
-    return lambda state, batch, keys, rng: mapped(
-        weights, jax.device_put(state, everywhere), split(batch), split(keys), rng
+    return lambda state, batch, keys, rng: outputs(
+        mapped(weights, jax.device_put(state, everywhere), split(batch), split(keys), rng)
     )
+
+
+def _the_same_everywhere(outputs):
+    """The first of all devices' outputs `[devices, ...]`. Raises AssertionError if they differ."""
+
+    def one(path, copies):
+        first, *others = np.asarray(copies)
+        if not all(np.array_equal(first, other, equal_nan=True) for other in others):
+            raise AssertionError(
+                f'{jax.tree_util.keystr(path)} is not the same on all devices: it was not averaged'
+            )
+        return first
+
+    return jax.tree_util.tree_map_with_path(one, outputs)
 
 
 def _split(batch, *, devices: int):

@@ -163,8 +163,8 @@ def targets(
     return jnp.moveaxis(maps, 0, -1), weights
 
 
-def quarter_turns(rng: jax.Array, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Square images `[N, S, S, 3]`, each turned by a random number `[N]` of quarter turns."""
-    turns = jax.random.randint(rng, images.shape[:1], 0, 4)
+def quarter_turn(rng: jax.Array, image: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """A square image `[S, S, 3]`, turned by a random number `[]` of quarter turns; and that number."""
+    turns = jax.random.randint(rng, (), 0, 4)
     choices = [functools.partial(jnp.rot90, k=k) for k in range(4)]
-    return jax.vmap(lambda image, k: jax.lax.switch(k, choices, image))(images, turns), turns
+    return jax.lax.switch(turns, choices, image), turns

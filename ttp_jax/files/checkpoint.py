@@ -34,11 +34,23 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, state: TrainState) -> None:
-        """Saves in the background what `state` is now; the same step is saved once."""
+        """Saves in the background what `state` is now; the same step is saved once.
+
+        Raises ValueError, and saves nothing, where an array of it is not finite, naming it.
+        """
         step = int(state.step)
         if step != self.latest():
             tree = jax.tree.map(np.asarray, flax.serialization.to_state_dict(state))
+            self._check_finite(step, tree)
             self._manager.save(step, args=ocp.args.StandardSave(_without_empty(tree)))
+
+    def _check_finite(self, step: int, tree: Any) -> None:
+        for name, array in _flat(_without_empty(tree)).items():
+            if not np.isfinite(array).all():
+                raise ValueError(
+                    f'{self.folder / str(step)}: not saved, {name} is not finite after this step; '
+                    f'the newest checkpoint is of step {self.latest()}'
+                )
 
     def wait(self) -> None:
         """Returns when everything is on disk."""

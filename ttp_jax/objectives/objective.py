@@ -44,11 +44,21 @@ class Outcome(NamedTuple):
     metrics: dict[str, jax.Array]
 
 
+def sample_keys(rng: jax.Array, batch: int) -> jax.Array:
+    """A key per sample, `[batch]`: those that came, or else made from the one that came.
+
+    Joint training gives every sample its own, so that what is drawn for it does not depend on how
+    many devices share the batch.
+    """
+    return rng if rng.ndim else jax.random.split(rng, batch)
+
+
 class Objective(NamedTuple):
     """A self-supervised task as a value.
 
     loss: `(model, target, source, loss_means, rng, context) -> Outcome` of a model bound to its
     variables (as in `flax.linen.apply`) and normalised crops `[B, S, S, 3]`; reads no label.
+    `rng` is one key for the batch, or `[B]` keys: see `sample_keys`.
     heads: the parts of the model, by their names in the parameter tree, that it needs.
     frozen: patterns of parameter paths that personalization with it leaves as they are.
     """

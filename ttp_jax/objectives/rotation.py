@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from ttp_jax.data import pairs
 from ttp_jax.networks.model import PoseModel
-from ttp_jax.objectives.objective import Context, Objective, Outcome
+from ttp_jax.objectives.objective import Context, Objective, Outcome, sample_keys
 
 
 def cross_entropy(logits: jax.Array, quarter_turns: jax.Array) -> jax.Array:
@@ -24,7 +24,7 @@ def loss(
 ) -> Outcome:
     """How badly the model tells by how many quarter turns each target was turned."""
     del source, context
-    turned, turns = pairs.quarter_turns(rng, target)
+    turned, turns = jax.vmap(pairs.quarter_turn)(sample_keys(rng, len(target)), target)
     logits = model.heatmaps(turned).rotation
     assert logits is not None, 'the registry asks for a rotation head'
     error = cross_entropy(logits, turns)

@@ -50,12 +50,13 @@ class Run:
             subtract_one=subtract_one,
             sigma=config.model.sigma,
         )
-        self.tx = train.optimizer(
+        rates = dict(
             learning_rate=config.train.learning_rate,
             steps=config.train.steps,
             drops=tuple(config.train.drops),
             warmup=config.train.warmup,
         )
+        self.rates, self.tx = train.learning_rates(**rates), train.optimizer(**rates)
         self.checkpoints = checkpoint.Checkpoints(workdir / 'checkpoints')
         self.state = self.first_state()
         _ = self.shared  # raises for frozen patterns that match nothing

@@ -97,6 +97,7 @@ def _train() -> dict:
         },
         'log_every': 20,  # steps
         'save_every': 500,
+        'profile': (),  # (first, last): a trace of these steps, into the workdir
     }
 
 

@@ -114,6 +114,12 @@ def _are_drops(value: Any) -> bool:
     return all(a < b for a, b in itertools.pairwise(ends))
 
 
+def _are_steps(value: Any) -> bool:
+    if not _is_tuple(value) or not all(_is(step, numbers.Integral) for step in value):
+        return False
+    return not value or (len(value) == 2 and 1 <= value[0] <= value[1])
+
+
 def _are_patterns(value: Any) -> bool:
     return _is_tuple(value) and all(isinstance(p, str) and _compiles(p) for p in value)
 
@@ -203,6 +209,7 @@ KEYS = (
         'train.augment.flip_prob': Key(SHARE, ALL),
         'train.log_every': Key(whole(1), NONE),
         'train.save_every': Key(whole(1), NONE),
+        'train.profile': Key(expect('() or (first, last), counted from 1', _are_steps), NONE),
         'personalize.schedules': Key(several('schedule', SCHEDULES), NONE),  # which, not how
         'personalize.objective': Key(OBJECTIVE, ADAPTED),
         'personalize.batch': Key(whole(1), ADAPTED),

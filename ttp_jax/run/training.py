@@ -1,21 +1,62 @@
-"""The phase `train`: joint optimisation, with checkpoints and logged metrics."""
+"""The phase `train`: joint optimisation, with checkpoints and logged metrics.
+
+Steps are started ahead of the devices that compute them. The host waits for results only where it
+logs or saves, and sees only there whether a step's numbers were finite: if not, training ends with
+the step named, and nothing is saved that came after it.
+"""
 
 import contextlib
 import json
+import math
 import pathlib
+import time
 
+import jax
+import numpy as np
 import tensorboardX
 
 from ttp_jax import train
+from ttp_jax.files import whole_file
+from ttp_jax.files.checkpoint import Checkpoints
 from ttp_jax.personalize import capacity
 from ttp_jax.run import progress
 from ttp_jax.run.build import Run
+from ttp_jax.run.profiling import Profile
 
 
 def train_phase(run: Run) -> None:
-    """Joint training from the run's state to its last step, with checkpoints and metrics."""
+    """Joint training from the run's state to its last step, with checkpoints and metrics.
+
+    Raises ValueError, in one line, for a step whose loss or gradient is not finite.
+    """
+    config, first = run.config.train, int(run.state.step)
+    window = Window(batch=config.batch)
+    log = MetricsLog(run.workdir, first)
+    profile = Profile(run.workdir / 'profile', tuple(config.profile))
+    steps = progress.bar('train', total=config.steps, initial=first)
+    with finishing_saves(run.checkpoints), log, profile, steps as bar:
+        profile.before(first + 1, run.state)
+        for index, state, metrics in train.fit(
+            run.state, run.batches(first), step=training_step(run), seed=run.config.seed
+        ):
+            run.state = state
+            window.add(index, metrics)
+            if index % config.log_every == 0 or index in (1, config.steps):
+                values = window.close() | {'learning_rate': float(run.rates(index - 1))}
+                log.write(index, values)
+                bar.set_postfix(loss=f'{values["loss"]:.5f}', refresh=False)
+            if index % config.save_every == 0 and index < config.steps:
+                window.finite_rows()  # or nothing is saved
+                run.checkpoints.save(state)
+            bar.update()
+            profile.before(index + 1, state)
+    run.checkpoints.save(run.state)
+
+
+def training_step(run: Run):
+    """The joint step of `train.pmap_step`, as the config has it."""
     config = run.config.train
-    step = train.pmap_step(
+    return train.pmap_step(
         model=run.model.clone(**run.computing('train', 'joint')),
         perceptual=run.perceptual,
         tx=run.tx,
@@ -27,29 +68,67 @@ def train_phase(run: Run) -> None:
         reconstruction_weight=config.reconstruction_weight,
         devices=capacity.training_devices(),
     )
-    log = metrics_log(run.workdir)
-    first = int(run.state.step)
-    with log, progress.bar('train', total=config.steps, initial=first) as bar:
-        for index, state, metrics in train.fit(
-            run.state, run.batches(first), step=step, seed=run.config.seed
-        ):
-            run.state = state
-            if index % config.log_every == 0 or index in (1, config.steps):
-                values = {name: float(value) for name, value in metrics.items()}
-                log.write(index, values)
-                bar.set_postfix(loss=f'{values["loss"]:.5f}', refresh=False)
-            if index % config.save_every == 0 and index < config.steps:
-                run.checkpoints.save(state)
-            bar.update()
-    run.checkpoints.save(run.state)
 
 
-class metrics_log(contextlib.AbstractContextManager):
-    """Metrics to `metrics.jsonl` and TensorBoard."""
+@contextlib.contextmanager
+def finishing_saves(checkpoints: Checkpoints):
+    """An error has to wait until the checkpoints that were begun are on disk."""
+    try:
+        yield
+    except BaseException:
+        checkpoints.wait()
+        raise
 
-    def __init__(self, workdir: pathlib.Path):
+
+class Window:
+    """The metrics of the steps since the last log, left on the devices until they are asked for."""
+
+    def __init__(self, *, batch: int):
+        self.batch = batch
+        self.waiting: dict[int, train.Metrics] = {}
+        self.since: float | None = None
+
+    def add(self, step: int, metrics: train.Metrics) -> None:
+        """One more step; does not wait for it."""
+        self.waiting[step] = metrics
+
+    def finite_rows(self) -> list[dict[str, np.ndarray]]:
+        """Every waiting step's metrics. Raises ValueError for the first that is not finite."""
+        rows = jax.device_get(self.waiting)
+        for step, row in rows.items():
+            for name, value in row.items():
+                if not math.isfinite(value):
+                    raise ValueError(
+                        f'training step {step}: {name} is {value}; checkpoints of earlier steps '
+                        'are kept; try a smaller --config.train.learning_rate, or look at the labels'
+                    )
+        return list(rows.values())
+
+    def close(self) -> dict[str, float]:
+        """The mean of every metric, and images per second; begins a new window.
+
+        The first window has no such rate: the program was compiled in it. Raises as `finite_rows`.
+        """
+        rows, now = self.finite_rows(), time.monotonic()
+        values = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        if self.since is not None:
+            values['images_per_second'] = self.batch * len(rows) / (now - self.since)
+        self.waiting, self.since = {}, now
+        return values
+
+
+class MetricsLog(contextlib.AbstractContextManager):
+    """Metrics to `metrics.jsonl` and TensorBoard, behind those of the first `done` steps.
+
+    What a run that was stopped has logged of later steps goes: they are trained again.
+    """
+
+    def __init__(self, workdir: pathlib.Path, done: int):
+        drop_lines_after(done, workdir / 'metrics.jsonl')
         self.lines = open(workdir / 'metrics.jsonl', 'a', buffering=1)
-        self.board = tensorboardX.SummaryWriter(str(workdir / 'tensorboard'))
+        self.board = tensorboardX.SummaryWriter(
+            str(workdir / 'tensorboard'), purge_step=done + 1 if done else None
+        )
 
     def write(self, step: int, values: dict[str, float], prefix: str = 'train') -> None:
         """One line, one point per curve."""
@@ -60,3 +139,13 @@ class metrics_log(contextlib.AbstractContextManager):
     def __exit__(self, *_):
         self.lines.close()
         self.board.close()
+
+
+def drop_lines_after(step: int, path: pathlib.Path) -> None:
+    """Keeps the lines of `metrics.jsonl` up to `step`; a last line cut short goes too."""
+    if not path.is_file():
+        return
+    *whole, _ = path.read_text().split('\n')
+    kept = [line for line in whole if json.loads(line)['step'] <= step]
+    with whole_file.replacing(path) as temporary:
+        temporary.write_text(''.join(f'{line}\n' for line in kept))
