@@ -103,7 +103,7 @@ def test_a_teachers_label_weighs_what_it_is_sure_of(roots):
     ('options', 'message'),
     [
         ({'roots': ()}, 'config.data.roots is empty, expected the folders to train on'),
-        ({'roots': ('nowhere',)}, 'nowhere: no such folder'),
+        ({'roots': ('nowhere',)}, "config.data.roots has 'nowhere': no such folder"),
         ({'evaluate': 'everyone'}, "part is 'everyone', expected one of"),
         ({'evaluate': 'validation', 'validation': 0.0}, 'no clip is of the validation part'),
     ],
