@@ -63,7 +63,6 @@ def several(
     Each has as large a share of training as it has frames. evaluate: the part of the first folder
     that stands in for the test split, as `mixed.part` names it.
     """
-    _check_roots(roots)
     train = mixed.training_clips(roots, validation=validation) if training else []
     if drawn_people and training:
         train += synthetic.drawn_clips(

@@ -301,7 +301,7 @@ class PoseModel(nn.Module):
         return Reconstruction(image, keypoints)
 
     def shrunk(self, images: jax.Array) -> jax.Array:
-        """Images `[N, H, W, 3]` as they are rebuilt, `[N, H / s, W / s, 3]`: means of s x s."""
+        """Images `[N, H, W, 3]` as they are rebuilt: means of s x s pixels, s = `image_stride`."""
         s = self.image_stride
         if s == 1:
             return images
