@@ -110,7 +110,7 @@ def test_only_people_without_predictions_are_adapted_after_a_stop(finished, tmp_
 
 
 def test_predictions_of_other_weights_are_made_again(finished, tmp_path):
-    workdir, report = finished
+    workdir, _ = finished
     shutil.copytree(workdir, tmp_path / 'copy')
     run = build.Run(tiny_config(), tmp_path / 'copy')
     assert len(adaptation.store_of(run, 'before').load()) == 3
@@ -453,7 +453,8 @@ def test_loss_means_of_another_perceptual_network_start_anew(converted, tmp_path
         ),
         (
             lambda c: c.data.update(name='human36m', root='.', frames=0, size=0),
-            'has 13 joints, config.data.name=human36m has 16; set it to drawn or mixed or penn_action$',
+            'has 13 joints, config.data.name=human36m has 16; '
+            'set it to drawn or mixed or penn_action$',
         ),
     ],
 )

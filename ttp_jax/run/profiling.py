@@ -21,7 +21,7 @@ class Profile(contextlib.AbstractContextManager):
         self.folder, self.steps, self.runs = folder, steps, False
 
     def before(self, step: int, state: TrainState) -> None:
-        """To be called before every step, with the state that it starts from, and after the last."""
+        """To be called before every step, with the state it starts from, and after the last."""
         if self.runs and step > self.steps[1]:
             self.stop(state)
         if self.steps and step == self.steps[0]:
