@@ -65,7 +65,7 @@ def line(name: str, report: dict) -> str:
 
 
 def command() -> None:
-    """Works the queue off, or says what is left of it."""
+    """The command line."""
     at = sys.argv.index('--') if '--' in sys.argv else len(sys.argv)
     own, common = sys.argv[1:at], sys.argv[at + 1 :]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

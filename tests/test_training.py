@@ -1,4 +1,4 @@
-"""The phase `train` through the program: logs, resuming, profiles, non-finite numbers."""
+"""The phase `train` through the program: logs, resuming, profiles, numbers that are not finite."""
 
 import json
 
