@@ -6,17 +6,22 @@ import jax
 import numpy as np
 import optax
 import pytest
-from test_main import tiny_config
+from conftest import TINY
 
+from configs import joint
 from ttp_jax import train
 from ttp_jax.files import checkpoint
 from ttp_jax.run import build, check_config, job, training
 
 
 def config(**changes):
-    config = tiny_config()
+    """Four steps of a tiny network on drawn people, nobody personalized to."""
+    config = joint.get_config()
+    config.model.update({key: value for key, value in TINY.items() if key != 'joints'})
+    config.crop.size = 32
+    config.data.update({'train_people': 2, 'test_people': 1, 'frames': 4, 'size': 48})
     config.personalize.schedules, config.pictures = (), 0
-    config.train.update({'steps': 4, 'log_every': 2, 'save_every': 2} | changes)
+    config.train.update({'steps': 4, 'batch': 4, 'log_every': 2, 'save_every': 2} | changes)
     return config
 
 

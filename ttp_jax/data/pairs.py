@@ -164,7 +164,7 @@ def targets(
 
 
 def quarter_turn(rng: jax.Array, image: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """A square image `[S, S, 3]`, turned by a random number of quarter turns; and that number."""
+    """A square image `[S, S, 3]`, turned by a random number of quarter turns; the number `[]`."""
     turns = jax.random.randint(rng, (), 0, 4)
     choices = [functools.partial(jnp.rot90, k=k) for k in range(4)]
     return jax.lax.switch(turns, choices, image), turns

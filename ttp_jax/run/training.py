@@ -100,8 +100,7 @@ class Window:
                 if not math.isfinite(value):
                     raise ValueError(
                         f'training step {step}: {name} is {value}; checkpoints of earlier steps '
-                        'are kept; try a smaller --config.train.learning_rate, or look at the '
-                        'labels'
+                        'are kept; try a smaller --config.train.learning_rate, or check the labels'
                     )
         return list(rows.values())
 
