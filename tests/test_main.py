@@ -26,6 +26,7 @@ from ttp_jax.networks.model import PoseModel
 from ttp_jax.personalize import many_people
 from ttp_jax.results import metrics, views
 from ttp_jax.run import adaptation, build, job, resume
+from ttp_jax.run.keys import flat
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -74,6 +75,29 @@ def test_a_run_leaves_everything_it_promises(finished):
                 assert list(file['names']) == list(skeletons.PENN_ACTION.joints)
     assert list((workdir / 'tensorboard').iterdir())
     assert (workdir / 'checkpoints' / '2').is_dir()
+
+
+def test_the_program_succeeds(tmp_path):
+    """The whole of `main`, in a process of its own, with everything set on the command line."""
+    config = tiny_config()
+    config.personalize.schedules = ('online',)
+    given = [
+        f'--config.{key}={value}'
+        for key, value in flat(config.to_dict()).items()
+        if value not in ('', ())
+        and key != 'train.drops'  # as it is: numbers in their shortest form
+    ]
+    done = subprocess.run(
+        [sys.executable, '-m', 'ttp_jax.main', '--config=configs/joint.py', *given]
+        + [f'--workdir={tmp_path}'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'mPCK@0.2' in done.stdout and f'Report: {tmp_path / "report.md"}' in done.stdout
+    assert set(json.loads((tmp_path / 'report.json').read_text())['mpck']) == {'before', 'online'}
 
 
 def test_the_same_config_and_seed_give_the_same_numbers(finished, tmp_path):
@@ -153,7 +177,7 @@ def test_how_people_were_placed_is_recorded_and_can_be_repeated(finished):
 
 
 def test_what_was_adapted_before_an_error_is_kept(finished, tmp_path, monkeypatch):
-    workdir, _ = finished
+    workdir, report = finished
     shutil.copytree(workdir, tmp_path / 'copy')
     folder = tmp_path / 'copy' / 'predictions' / 'offline'
     shutil.rmtree(folder)
@@ -169,6 +193,9 @@ def test_what_was_adapted_before_an_error_is_kept(finished, tmp_path, monkeypatc
     with pytest.raises(MemoryError):
         job.execute(tiny_config(), tmp_path / 'copy')
     assert len(list(folder.glob('*.npz'))) == 2
+    monkeypatch.undo()
+    again = job.execute(tiny_config(), tmp_path / 'copy')  # goes on as if it had not been stopped
+    assert again['people'] == report['people'] and again['made'] == {'online': 0, 'offline': 4}
 
 
 def test_a_file_of_predictions_is_whole_or_not_there(tmp_path):
