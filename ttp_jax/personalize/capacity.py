@@ -113,6 +113,6 @@ def one_device_per_core() -> None:
 
 
 def training_devices() -> list[jax.Device]:
-    """Whom a training batch is split among: on a CPU one device, which uses every core by itself."""
+    """What a training batch is split among: of a CPU one device, which uses every core itself."""
     devices = jax.local_devices()
     return devices[:1] if devices[0].platform == 'cpu' else devices
