@@ -65,6 +65,7 @@ def line(name: str, report: dict) -> str:
 
 
 def command() -> None:
+    """The command line."""
     at = sys.argv.index('--') if '--' in sys.argv else len(sys.argv)
     own, common = sys.argv[1:at], sys.argv[at + 1 :]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

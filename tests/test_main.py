@@ -26,6 +26,7 @@ from ttp_jax.networks.model import PoseModel
 from ttp_jax.personalize import many_people
 from ttp_jax.results import metrics, views
 from ttp_jax.run import adaptation, build, job, resume
+from ttp_jax.run.keys import flat
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -76,6 +77,34 @@ def test_a_run_leaves_everything_it_promises(finished):
     assert (workdir / 'checkpoints' / '2').is_dir()
 
 
+def test_the_program_succeeds(tmp_path):
+    """The whole of `main`, in a process of its own, with everything set on the command line."""
+    config = tiny_config()
+    config.personalize.schedules = ('online',)
+    given = [
+        f'--config.{key}={value}'
+        for key, value in flat(config.to_dict()).items()
+        if value not in ('', ())
+        and key != 'train.drops'  # as it is: numbers in their shortest form
+    ]
+    done = subprocess.run(
+        [sys.executable, '-m', 'ttp_jax.main', '--config=configs/joint.py', *given]
+        + [f'--workdir={tmp_path}'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ
+        | {
+            'JAX_PLATFORMS': 'cpu',
+            'XLA_FLAGS': '--xla_force_host_platform_device_count=4',  # the programs of this process
+            'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'mPCK@0.2' in done.stdout and f'Report: {tmp_path / "report.md"}' in done.stdout
+    assert set(json.loads((tmp_path / 'report.json').read_text())['mpck']) == {'before', 'online'}
+
+
 def test_the_same_config_and_seed_give_the_same_numbers(finished, tmp_path):
     _, report = finished
     again = job.execute(tiny_config(), tmp_path)
@@ -110,7 +139,7 @@ def test_only_people_without_predictions_are_adapted_after_a_stop(finished, tmp_
 
 
 def test_predictions_of_other_weights_are_made_again(finished, tmp_path):
-    workdir, report = finished
+    workdir, _ = finished
     shutil.copytree(workdir, tmp_path / 'copy')
     run = build.Run(tiny_config(), tmp_path / 'copy')
     assert len(adaptation.store_of(run, 'before').load()) == 3
@@ -153,7 +182,7 @@ def test_how_people_were_placed_is_recorded_and_can_be_repeated(finished):
 
 
 def test_what_was_adapted_before_an_error_is_kept(finished, tmp_path, monkeypatch):
-    workdir, _ = finished
+    workdir, report = finished
     shutil.copytree(workdir, tmp_path / 'copy')
     folder = tmp_path / 'copy' / 'predictions' / 'offline'
     shutil.rmtree(folder)
@@ -169,6 +198,9 @@ def test_what_was_adapted_before_an_error_is_kept(finished, tmp_path, monkeypatc
     with pytest.raises(MemoryError):
         job.execute(tiny_config(), tmp_path / 'copy')
     assert len(list(folder.glob('*.npz'))) == 2
+    monkeypatch.undo()
+    again = job.execute(tiny_config(), tmp_path / 'copy')  # goes on as if it had not been stopped
+    assert again['people'] == report['people'] and again['made'] == {'online': 0, 'offline': 4}
 
 
 def test_a_file_of_predictions_is_whole_or_not_there(tmp_path):
@@ -404,7 +436,9 @@ def converted(tmp_path_factory):
     """What `convert` makes of a joint model of the release, a tiny one."""
     folder = tmp_path_factory.mktemp('release')
     model = PoseModel(**TINY | {'heads': 4, 'stem_pool': True, 'dropout': 0.1})
-    small = jax.tree.map(lambda x: np.abs(x) + 0.1, filled(model))  # variances are positive
+    small = filled(model)
+    small['params'] = jax.tree.map(lambda x: 0.1 * x, small['params'])  # heatmaps stay finite
+    small['batch_stats'] = jax.tree.map(lambda x: np.abs(x) + 0.1, small['batch_stats'])
     torch_files.write(folder / 'final_state.pth', convert.to_release(small, batches=7))
     convert.convert(folder / 'final_state.pth', folder / 'joint')
     return folder / 'joint'
@@ -453,7 +487,8 @@ def test_loss_means_of_another_perceptual_network_start_anew(converted, tmp_path
         ),
         (
             lambda c: c.data.update(name='human36m', root='.', frames=0, size=0),
-            'has 13 joints, config.data.name=human36m has 16; set it to drawn or mixed or penn_action$',
+            'has 13 joints, config.data.name=human36m has 16; '
+            'set it to drawn or mixed or penn_action$',
         ),
     ],
 )

@@ -267,7 +267,7 @@ def test_gain_chart_without_personalization(rng, tmp_path):
 def test_hero(rng, tmp_path, count):
     pairs = []
     for index, size in zip(range(count), itertools.cycle([(64, 64), (50, 90)])):
-        joints, image = rng.uniform(5, 45, (13, 2)), rng.integers(0, 200, (*size, 3), np.uint8)
+        joints, image = rng.uniform(5, 45, (13, 2)), rng.integers(0, 100, (*size, 3), np.uint8)
         before = views.Prediction(joints + 5, np.full(13, index > 0))
         after = views.Prediction(joints, np.zeros(13, bool))
         scores = (60.0, 70.0 - 5 * index) if index < 3 else (None, None)

@@ -211,7 +211,7 @@ def train_step(
     )
     if axis_name:
         grads, metrics = lax.pmean((grads, metrics), axis_name)
-    metrics |= {'gradient_norm': optax.global_norm(grads)}
+    metrics |= {'gradient_norm': optax.tree.norm(grads)}
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return TrainState(state.step + 1, params, batch_stats, opt_state, loss_means), metrics

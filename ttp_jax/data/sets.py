@@ -14,14 +14,12 @@ from ttp_jax.data.drawn import synthetic
 class DataSet(NamedTuple):
     """Clips of the two splits, which share no person, and their joints.
 
-    train: empty where nothing is trained. subtract_one: the box convention, as
-    `geometry.crop_region` takes it.
+    train: empty where nothing is trained.
     """
 
     train: Sequence[clips.Clip]
     test: Sequence[clips.Clip]
     skeleton: skeletons.Skeleton
-    subtract_one: bool = True
 
 
 def drawn(
@@ -115,13 +113,13 @@ def recorded(
     At most so many clips of each split (0: all of them).
     """
     _check_folder(name, root, prepared)
-    read, skeleton, subtract_one = RECORDED[name]
+    read, skeleton, _ = RECORDED[name]
     if prepared:
         read = functools.partial(records.clips, name)
     folder = prepared or root
     train = read(folder, split='train', limit=train_people or None) if training else ()
     test = read(folder, split='test', limit=test_people or None)
-    return DataSet(train, test, skeleton, subtract_one)
+    return DataSet(train, test, skeleton)
 
 
 def _check_folder(name: str, root: str, prepared: str) -> None:

@@ -46,7 +46,7 @@ class Checkpoints:
 
     def _check_finite(self, step: int, tree: Any) -> None:
         for name, array in _flat(_without_empty(tree)).items():
-            if not np.isfinite(array).all():
+            if not np.isfinite(np.asarray(array)).all():
                 raise ValueError(
                     f'{self.folder / str(step)}: not saved, {name} is not finite after this step; '
                     f'the newest checkpoint is of step {self.latest()}'

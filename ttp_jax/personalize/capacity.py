@@ -112,7 +112,7 @@ def one_device_per_core() -> None:
         jax.config.update('jax_num_cpu_devices', len(count(0)))
 
 
-def training_devices() -> list[jax.Device] | None:
-    """On a CPU one device, which uses every core by itself; None (all devices) on accelerators."""
+def training_devices() -> list[jax.Device]:
+    """What a training batch is split among: of a CPU one device, which uses every core itself."""
     devices = jax.local_devices()
-    return devices[:1] if devices[0].platform == 'cpu' else None
+    return devices[:1] if devices[0].platform == 'cpu' else devices

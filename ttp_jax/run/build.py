@@ -33,7 +33,7 @@ class Run:
     def __init__(self, config: ConfigDict, workdir: pathlib.Path):
         self.config, self.workdir = config, workdir
         self.seconds: dict[str, float] = {}
-        check_config.check(config, devices=len(capacity.training_devices() or jax.local_devices()))
+        check_config.check(config, devices=len(capacity.training_devices()))
         _, subtract_one = sets.labels(config.data.name)
         self.perceptual = perceptual.load(
             config.perceptual.kind,

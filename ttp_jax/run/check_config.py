@@ -84,7 +84,7 @@ def check_start(config: ConfigDict) -> None:
 
 
 def check_features(config: ConfigDict) -> None:
-    """Likewise, of weights that the perceptual network lacks or would ignore."""
+    """Raises for weights that the perceptual network lacks or would ignore."""
     kind, weights = config.perceptual.kind, config.perceptual.weights
     if kind in perceptual.FROM_FILE and not weights:
         raise ValueError(
@@ -141,7 +141,7 @@ def check_objectives(config: ConfigDict) -> None:
 
 
 def check_steps(config: ConfigDict, *, devices: int) -> None:
-    """Likewise, of a warmup that drops would ignore or that never ends, and of a batch to split."""
+    """Raises for a warmup that is ignored or never ends, and a batch that devices cannot split."""
     train = config.train
     if train.warmup and train.drops:
         raise ValueError(

@@ -8,8 +8,10 @@ import sys
 from ml_collections import ConfigDict
 
 from ttp_jax.files import whole_file
+from ttp_jax.personalize import capacity
 from ttp_jax.personalize.many_people import Adapted
 from ttp_jax.results import report
+from ttp_jax.run import check_config
 from ttp_jax.run.adaptation import adapted_phase, before_phase
 from ttp_jax.run.build import Run
 from ttp_jax.run.gallery import draw_pictures
@@ -19,6 +21,7 @@ from ttp_jax.run.training import train_phase
 
 def execute(config: ConfigDict, workdir: pathlib.Path) -> dict:
     """The whole job; returns the report."""
+    check_config.check(config, devices=len(capacity.training_devices()))
     check_workdir(workdir, config)
     run = Run(config, workdir)
     with whole_file.replacing(workdir / 'config.json') as path:
