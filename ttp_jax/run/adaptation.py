@@ -101,7 +101,7 @@ def store_of(run: Run, phase: str) -> Store:
         run.workdir,
         phase,
         [clip.id for clip in run.people],
-        [marks.together(of_run, marks.of_clip(clip)) for clip in run.people],
+        [marks.together(of_run, of_clip) for of_clip in run.clip_marks],
         run.data.skeleton.joints,
         range(min(run.config.pictures, len(run.people))),
     )

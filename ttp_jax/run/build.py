@@ -20,7 +20,7 @@ from ttp_jax.files import checkpoint
 from ttp_jax.networks import layers, perceptual
 from ttp_jax.objectives import registry
 from ttp_jax.personalize import capacity, inner_loop, many_people, partition, placement
-from ttp_jax.run import check_config
+from ttp_jax.run import check_config, marks
 from ttp_jax.run.resume import check_same_model, flat
 
 # What the networks compute in; parameters, statistics, losses and keypoints stay float32.
@@ -168,6 +168,11 @@ class Run:
             people_per_chunk=config.people_per_chunk,
             lowering=config.lowering,
         )
+
+    @functools.cached_property
+    def clip_marks(self) -> list[str]:
+        """What tells each person's clip from others (`marks.of_clip`)."""
+        return [marks.of_clip(clip) for clip in self.people]
 
     def method(self, schedule: str) -> inner_loop.Method:
         """How a person is adapted under a schedule."""
