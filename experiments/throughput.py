@@ -472,16 +472,14 @@ def online_method(setup: Jax) -> inner_loop.Method:
     )
 
 
-def jax_joint(job: Job) -> None:
-    """Emits the row of joint training in JAX."""
+def joint_problem(setup: Jax, tx) -> tuple:
+    """(state, batch) of joint training: a fresh optimiser, drawn frames and labels."""
     import jax
-    import optax
 
     from ttp_jax import train
     from ttp_jax.data import pairs
 
-    setup, tx = Jax(job), optax.adam(1e-3)
-    params = jax.device_put(setup.variables['params'])
+    params, count = jax.device_put(setup.variables['params']), setup.job.batch
     state = train.TrainState(
         np.int32(0),
         params,
@@ -489,17 +487,21 @@ def jax_joint(job: Job) -> None:
         jax.jit(tx.init)(params),
         setup.loss_means,
     )
-    frames, boxes = drawn_frames(setup.size, job.batch)
-    labels = drawn_labels(setup.size, job.batch, setup.model.joints)
-    batch = jax.device_put(
-        pairs.Pairs(
-            frames,
-            frames[::-1],
-            np.tile(np.int32(setup.size.frame), (job.batch, 1)),
-            boxes,
-            *labels,
-        )
-    )
+    frames, boxes = drawn_frames(setup.size, count)
+    labels = drawn_labels(setup.size, count, setup.model.joints)
+    sizes = np.tile(np.int32(setup.size.frame), (count, 1))
+    return state, jax.device_put(pairs.Pairs(frames, frames[::-1], sizes, boxes, *labels))
+
+
+def jax_joint(job: Job) -> None:
+    """Emits the row of joint training in JAX."""
+    import jax
+    import optax
+
+    from ttp_jax import train
+
+    setup, tx = Jax(job), optax.adam(1e-3)
+    state, batch = joint_problem(setup, tx)
 
     def step(state, weights, batch, keys, rng):
         return train.train_step(
@@ -869,11 +871,52 @@ def ratio(a: float | None, b: float | None) -> float | None:
 
 def cpu_targets(r: Results) -> list[Target]:
     """Two cores."""
-    online = functools.partial(r.best, task='online', framework='jax', lowering=layers.LOWERINGS)
+    return [*personalization_targets(r), *joint_targets(r), *small_targets(r)]
+
+
+def online_rows(r: Results):
+    """Chooses the best row of personalization online, in JAX."""
+    return functools.partial(r.best, task='online', framework='jax', lowering=layers.LOWERINGS)
+
+
+def personalization_targets(r: Results) -> list[Target]:
+    """Speed against PyTorch, the library's convolution and the products' rate."""
+    online = online_rows(r)
     eight, two = online(size='small', people=8), online(size='paper', people=2, batch=8)
-    joint = functools.partial(r.best, task='joint', framework='jax')
     library = r.slow(size='small', people=8, lowering='library', task='online')
-    one, sixteen = (online(size='small', people=n, chunk=1) for n in (1, 16))
+    release = r.torch('small', redundant=True)
+    share = functools.partial(online, 'matmul_share')
+    of_paper, of_small = share(size='paper', people=2), share(size='small', people=8)
+    return [
+        Target('small, 8 people: vmapped library convolution', ratio(eight, library), 10),
+        Target('small, 8 people: lean PyTorch loop', ratio(eight, r.torch('small')), 1),
+        Target(
+            "small, 8 people: PyTorch loop doing the release's work", ratio(eight, release), 1.5
+        ),
+        Target(
+            'paper, 2 people, batch 8: lean PyTorch loop', ratio(two, r.torch('paper', batch=8)), 1
+        ),
+        Target('paper, 2 people: share of batched matmul', of_paper, 0.5, unit='%'),
+        Target('small, 8 people: share of batched matmul', of_small, 0.5, unit='%'),
+    ]
+
+
+def joint_targets(r: Results) -> list[Target]:
+    """Joint training against PyTorch's."""
+    joint = functools.partial(r.best, task='joint', framework='jax')
+    return [
+        Target(
+            f"{size}: joint step, PyTorch's",
+            ratio(joint(size=size), r.torch(size, task='joint')),
+            1,
+        )
+        for size in ('small', 'paper')
+    ]
+
+
+def small_targets(r: Results) -> list[Target]:
+    """What the small size takes in time per person, memory and compilation."""
+    one, sixteen = (online_rows(r)(size='small', people=n, chunk=1) for n in (1, 16))
     programs = r.select(
         size='small', task='online', framework='jax', chunk=1, lowering=('winograd', 'blocked')
     )  # the slower of those that configs/ take
@@ -881,32 +924,7 @@ def cpu_targets(r: Results) -> list[Target]:
         max((row[field] for row in programs if row.get(field)), default=None)
         for field in ('compile_seconds', 'again_seconds')
     )
-    share = functools.partial(online, 'matmul_share')
     return [
-        Target('small, 8 people: vmapped library convolution', ratio(eight, library), 10),
-        Target('small, 8 people: lean PyTorch loop', ratio(eight, r.torch('small')), 1),
-        Target(
-            "small, 8 people: PyTorch loop doing the release's work",
-            ratio(eight, r.torch('small', redundant=True)),
-            1.5,
-        ),
-        Target(
-            'paper, 2 people, batch 8: lean PyTorch loop', ratio(two, r.torch('paper', batch=8)), 1
-        ),
-        Target(
-            'paper, 2 people: share of batched matmul', share(size='paper', people=2), 0.5, unit='%'
-        ),
-        Target(
-            'small, 8 people: share of batched matmul', share(size='small', people=8), 0.5, unit='%'
-        ),
-        *(
-            Target(
-                f"{size}: joint step, PyTorch's",
-                ratio(joint(size=size), r.torch(size, task='joint')),
-                1,
-            )
-            for size in ('small', 'paper')
-        ),
         Target(
             'small, chunks of 1: time per person, 16 people to 1, at most',
             ratio(one, sixteen),
