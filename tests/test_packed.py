@@ -24,11 +24,13 @@ def test_what_is_packed_is_read_back(tmp_path):
     assert packed.is_packed(path) and packed.read_config(path) == {'model': {'width': 64}}
     back = packed.read(path, written)
     conv = back['params']['conv']
-    np.testing.assert_allclose(conv['kernel'], written['params']['conv']['kernel'], rtol=6e-4, atol=1e-7)
+    np.testing.assert_allclose(
+        conv['kernel'], written['params']['conv']['kernel'], rtol=6e-4, atol=1e-7
+    )
     assert conv['kernel'].dtype == np.float32
     np.testing.assert_array_equal(conv['bias'], written['params']['conv']['bias'])
     np.testing.assert_array_equal(back['loss_means'], written['loss_means'])
-    np.testing.assert_array_equal(back['batch_stats']['bn']['var'], 1e-6)
+    np.testing.assert_array_equal(back['batch_stats']['bn']['var'], np.float32(1e-6))
     assert back['batch_stats']['empty'] == {}
     assert path.stat().st_size < 2.2 * 9 * 64 * 64
 
