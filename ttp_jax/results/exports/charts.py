@@ -14,7 +14,7 @@ from ttp_jax.data.skeletons import Skeleton
 from ttp_jax.results.exports.keypoints import Found, runs
 
 _INK, _FAINT, _SHADE = '#22262B', '#6B727C', '#E9EBEE'
-_BEFORE, _AFTER = '#8A8F98', '#0072B2'
+_BEFORE, _AFTER, _FURTHEST = '#8A8F98', '#0072B2', '#A9D0EC'
 
 
 def png(figure: Figure) -> bytes:
@@ -53,6 +53,7 @@ def trajectories(before: Found, after: Found | None, *, skeleton: Skeleton) -> F
             if found is not None:
                 _line(axes, found, found.joints[:, joint, 0], colour, '-')
                 _line(axes, found, found.joints[:, joint, 1], colour, (0, (3, 1)))
+    figure.supxlabel('seconds', color=_FAINT, fontsize=9)
     handles = [
         panels[0].plot([], [], color=colour, linestyle=style, label=label)[0]
         for colour, style, label in (
@@ -81,7 +82,7 @@ def changes(before: Found, after: Found) -> Figure:
     figure = Figure(figsize=(7, 2.8), layout='constrained')
     axes = _axes(figure.add_subplot(), xlabel='seconds', ylabel='moved, % of the box')
     moved = 100 * movement(before, after)
-    _line(axes, after, moved.max(axis=1), _SHADE, '-', 'the joint that moved furthest')
+    _line(axes, after, moved.max(axis=1), _FURTHEST, '-', 'the joint that moved furthest')
     _line(axes, after, moved.mean(axis=1), _AFTER, '-', 'mean of all joints')
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=9)
