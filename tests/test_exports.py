@@ -11,7 +11,7 @@ import video_files
 from ttp_jax.data.skeletons import PENN_ACTION
 from ttp_jax.data.video import Frame
 from ttp_jax.results.exports import charts, coco, deeplabcut, keypoints, overlay, page, smoothing
-from ttp_jax.results.pictures import View
+from ttp_jax.results.views import Prediction, View
 
 JOINTS = PENN_ACTION.joints
 
@@ -151,9 +151,10 @@ def test_the_page_holds_everything_and_escapes_what_it_is_told(tmp_path):
     before, after = found(), found(seed=3, personalized=True)
     image = np.full((48, 64, 3), 90, np.uint8)
     view = View(image[:48, :48], image[:48, :48], image[:48, :48], np.full((4, 2), 20.0),
-                np.full((13, 4), 0.25), before.joints[0], before.scores[0])  # fmt: skip
+                np.full((13, 4), 0.25))  # fmt: skip
+    drawn = {'before': Prediction(before.joints[0], np.zeros(13, bool))}
     still = page.Still(2, 0.2, image, before.boxes[2], before.joints[2], after.joints[2])
-    story = page.Story(before, after, np.linspace(2, 1, 50), [still], {'before': view})
+    story = page.Story(before, after, np.linspace(2, 1, 50), [still], {'before': view}, drawn)
     (tmp_path / 'v.mp4').write_bytes(b'video')
     page.write(
         tmp_path / 'p.html',

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import video_files
 
-from ttp_jax.data import clips
-from ttp_jax.data.people import box_files, cut_out, cuts, tracks
-from ttp_jax.data.video import Frame
+from ttp_jax.data import clips, video
+from ttp_jax.data.people import box_files, cut_out, cuts, footage, tracks
 
 
 def track(frames, boxes=None, person='1'):
@@ -148,33 +147,56 @@ def test_a_cut_is_found_and_movement_is_none():
     ]
 
 
-@pytest.mark.parametrize('detail', [100.0, 1.0])
-def test_a_persons_clip_shows_what_their_boxes_enclose(tmp_path, detail):
-    video = video_files.moving_square(12, (120, 160))
+@pytest.mark.parametrize('side', [1000, 16])
+def test_a_persons_clip_shows_what_their_boxes_enclose(tmp_path, side):
+    frames = video_files.moving_square(12, (120, 160))
+    (film,) = video.open_videos(video_files.encode(tmp_path / 'v.mp4', frames))
     square = track(range(2, 12), [(3 * t, 10, 3 * t + 15, 25) for t in range(2, 12)])
-    (person,) = cut_out.people(
-        [Frame(t, t / 10, image) for t, image in enumerate(video)],
-        [square],
-        size=(120, 160),
-        file=tmp_path / 'jpegs',
-        crop=16,
-        detail=detail,
-    )
-    clip = clips.decoded(person.clip)
-    assert clip.frames[0].size < video[0].size  # only the part around the boxes
-    assert person.times.tolist() == [t / 10 for t in range(2, 12)]
-    for image, box in zip(clip.frames, clip.boxes):
+    (clip,) = cut_out.cut_out(film, [square], file=tmp_path / 'jpegs', side=side)
+    clip = clips.decoded(clip)
+    assert clip.frames[0].size < frames[0].size  # only the part around the boxes
+    np.testing.assert_allclose(clip.times, np.arange(2, 12) / 10, atol=1e-6)
+    for image, box in zip(clip.frames, clip.boxes, strict=True):
         x1, y1, x2, y2 = np.round(box).astype(int)
         inside = image[y1 + 1 : y2, x1 + 1 : x2].astype(float)
-        assert np.abs(inside - (220, 140, 60)).mean() < 12
-    np.testing.assert_allclose(
-        person.place.to_video(person.place.to_clip(square.boxes[:, :2])), square.boxes[:, :2],
-        atol=1e-4,
-    )  # fmt: skip
+        assert np.abs(inside - (220, 140, 60)).mean() < 14
+    corners = square.boxes[:, :2]
+    np.testing.assert_allclose(clip.place.to_video(clip.place.to_clip(corners)), corners, atol=1e-4)
 
 
 def test_large_people_are_reduced_to_what_a_crop_needs():
-    where = cut_out.place(
-        track([0, 1], [(100, 100, 899, 899)] * 2), size=(1080, 1920), crop=64, detail=2
-    )
+    large = track([0, 1], [(100, 100, 899, 899)] * 2)
+    where = cut_out.place(large, size=(1080, 1920), side=128)
     np.testing.assert_allclose(1.25 * 800 * where.scale, 128, rtol=0.01)
+
+
+# --- whole videos ------------------------------------------------------------------------------
+
+
+def two_shots(tmp_path):
+    first, second = video_files.moving_square(8), 255 - video_files.moving_square(8)
+    return video_files.encode(tmp_path / 'v.mp4', np.concatenate([first, second]))
+
+
+def test_people_of_a_video_are_broken_at_its_cuts(tmp_path):
+    path = two_shots(tmp_path)
+    rows = ''.join(f'{f},ann,3,5,40,45\n' for f in range(1, 16))
+    (tmp_path / 'b.csv').write_text('frame,person,x1,y1,x2,y2\n' + rows)
+    people = footage.people(str(path), str(tmp_path / 'b.csv'), folder=tmp_path / 'cut')
+    assert [(p.id, len(p.frames)) for p in people] == [('v-ann', 7), ('v-ann.2', 8)]
+
+
+def test_without_boxes_the_whole_frame_is_the_person(tmp_path, caplog):
+    (clip,) = footage.people(str(two_shots(tmp_path)), folder=tmp_path / 'cut', seconds=0.5)
+    assert (clip.id, len(clip.frames)) == ('v-1', 5)
+    np.testing.assert_allclose(clip.track.boxes[0], [0, 0, 63, 47])
+
+
+@pytest.mark.parametrize(
+    'path, boxes, message',
+    [('no.mp4', '', 'no such file'), ('v.mp4', 'no.csv', r'no\.csv: no such file')],
+)
+def test_missing_files_are_named_at_once(tmp_path, path, boxes, message):
+    two_shots(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        footage.check(str(tmp_path / path), boxes and str(tmp_path / boxes))

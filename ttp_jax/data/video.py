@@ -66,7 +66,7 @@ def open_videos(what: str | pathlib.Path) -> list[Video]:
     Raises ValueError: there is no such file, nothing in it that can be read, or images and videos
     both.
     """
-    paths = _named(str(what))
+    paths = named(str(what))
     stills = [path for path in paths if path.suffix.lower() in IMAGES]
     if stills and len(stills) < len(paths):
         raise ValueError(
@@ -81,7 +81,8 @@ def open_videos(what: str | pathlib.Path) -> list[Video]:
     return [_of_file(path, name) for path, name in zip(paths, names)]
 
 
-def _named(what: str) -> list[pathlib.Path]:
+def named(what: str) -> list[pathlib.Path]:
+    """The files of `what`, in order, before any is looked into. Raises as `open_videos` does."""
     path = pathlib.Path(what)
     if not what:
         raise ValueError('no video named, expected a file, a folder or a pattern')

@@ -26,6 +26,7 @@ def pack(workdir: str | pathlib.Path, path: str | pathlib.Path) -> int:
 
 
 def main(argv: list[str]) -> None:
+    """The program: packs a workdir."""
     parser = argparse.ArgumentParser(prog='python -m ttp_jax.files.pack', description=__doc__)
     parser.add_argument('workdir', help='a run that has a checkpoint')
     parser.add_argument('file', help='the file to write, e.g. model.safetensors')

@@ -1,13 +1,14 @@
 """People cut out of a video, one clip each, in one pass over it.
 
-Contract: a clip shows the part of the video that its person's crops can touch, at up to `detail`
-times the resolution of a crop: enough for every augmentation, and small enough that a film of any
+Contract: a clip shows the part of the video that its person's crops can touch, reduced so that a
+crop is of at most `side` pixels: enough for every augmentation, and small enough that a film of any
 length fits on the disk, where it lies in one file of JPEGs until frames are used. `Placement` says
 where in the video that part is; points go through it back into the video's own pixels.
 """
 
+import dataclasses
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import BinaryIO, NamedTuple
 
 import cv2
@@ -16,7 +17,7 @@ import numpy as np
 from ttp_jax.data import images
 from ttp_jax.data.clips import Clip
 from ttp_jax.data.people.tracks import Track
-from ttp_jax.data.video import Frame
+from ttp_jax.data.video import Video
 
 # A crop is 1.25 boxes wide, up to 1.25 times that when augmented, and turned by any angle; it lies
 # a little below the box's centre (geometry.crop_region).
@@ -49,24 +50,25 @@ class Placement(NamedTuple):
         return cv2.resize(part, shape, interpolation=cv2.INTER_AREA)
 
 
-class Person(NamedTuple):
-    """A clip without labels, the track it was cut along, and where it lies in the video."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class FilmedClip(Clip):
+    """A clip without labels that knows where it comes from: the person's track in which video."""
 
-    clip: Clip
-    track: Track
-    place: Placement
-    times: np.ndarray  # [frames] seconds
+    video: Video = None
+    track: Track = None
+    place: Placement = None
+    times: np.ndarray = None  # [frames] seconds
 
 
-def place(track: Track, *, size: tuple[int, int], crop: int, detail: float) -> Placement:
-    """The part of a video of `size` (height, width) that crops of `crop` pixels can touch."""
+def place(track: Track, *, size: tuple[int, int], side: int) -> Placement:
+    """The part of a video of `size` (height, width) that crops can touch, reduced to `side`."""
     low, high = track.boxes[:, :2], track.boxes[:, 2:]
-    side = (high - low + 1).max(axis=1, keepdims=True)
+    longer = (high - low + 1).max(axis=1, keepdims=True)
     centre = (low + high) / 2
-    first = np.floor((centre - _REACH * side / 2).min(axis=0)).astype(int).clip(0)
-    last = np.ceil((centre + _REACH * side / 2).max(axis=0)).astype(int) + 1
+    first = np.floor((centre - _REACH * longer / 2).min(axis=0)).astype(int).clip(0)
+    last = np.ceil((centre + _REACH * longer / 2).max(axis=0)).astype(int) + 1
     width, height = np.minimum(last, size[::-1]) - first
-    scale = min(1.0, detail * crop / (_CROP * float(np.median(side))))
+    scale = min(1.0, side / (_CROP * float(np.median(longer))))
     shape = np.maximum(1, np.round(scale * np.array([width, height])))
     return Placement(first, (int(height), int(width)), shape / (width, height))
 
@@ -87,51 +89,46 @@ class _Slice(NamedTuple):
         return f'{self.path} at byte {self.start}'
 
 
-def people(
-    frames: Iterable[Frame],
+def cut_out(
+    video: Video,
     tracks: Sequence[Track],
     *,
-    size: tuple[int, int],
     file: pathlib.Path,
-    crop: int,
-    detail: float = 3.0,
+    side: int,
+    seconds: float = 0.0,
     prefix: str = '',
-    on_frame: Callable[[], None] = lambda: None,
-) -> list[Person]:
-    """Everyone's clip, from one pass over the frames of a video.
+) -> list[FilmedClip]:
+    """Everyone's clip, from one pass over a video.
 
     Args:
-      frames: of the video, in order.
+      video: whose frames are read.
       tracks: `tracks.prepared`, ending within the video.
-      size: (height, width) of the video.
       file: where the pictures go; replaced.
-      crop: side of a crop, pixels.
-      detail: how many pixels of a clip a crop's pixel may at most be made of; more are reduced: at
-        1 pictures are as coarse as the crop, at 3 as in clips of small videos.
+      side: of a crop in pixels of the clip, at most; larger people are reduced.
+      seconds: how much of the video is read; 0: all of it.
       prefix: put before each clip's id.
-      on_frame: called behind each frame.
     """
-    places = [place(track, size=size, crop=crop, detail=detail) for track in tracks]
+    places = [place(track, size=video.size, side=side) for track in tracks]
     slices: list[list[_Slice]] = [[] for _ in tracks]
     times: list[list[float]] = [[] for _ in tracks]
-    first = [track.frames[0] for track in tracks]
-    last = [track.frames[-1] for track in tracks]
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open('wb') as output:
-        for frame in frames:
-            for i in range(len(tracks)):
-                if first[i] <= frame.index <= last[i]:
+        for frame in video.frames(seconds=seconds):
+            for i, track in enumerate(tracks):
+                if track.frames[0] <= frame.index <= track.frames[-1]:
                     slices[i].append(_write(output, file, places[i].cut(frame.image)))
                     times[i].append(frame.time)
-            on_frame()
     return [
-        Person(
-            Clip(prefix + track.id, images.Frames(tuple(own)), _boxes(track, where)),
-            track,
-            where,
-            np.array(seconds),
+        FilmedClip(
+            prefix + track.id,
+            images.Frames(tuple(own)),
+            _boxes(track, where),
+            video=video,
+            track=track,
+            place=where,
+            times=np.array(moments),
         )
-        for track, where, own, seconds in zip(tracks, places, slices, times)
+        for track, where, own, moments in zip(tracks, places, slices, times, strict=True)
     ]
 
 

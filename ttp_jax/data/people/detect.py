@@ -53,6 +53,7 @@ def find(video: Video, pose) -> list[tuple[int, np.ndarray]]:
 
 
 def main(argv: list[str]) -> None:
+    """The program: finds the person of each video and writes their boxes."""
     parser = argparse.ArgumentParser(prog='python -m ttp_jax.data.people.detect')
     parser.add_argument('video', help='a video, or a folder or pattern of them')
     parser.add_argument('boxes', help='the CSV file to write')

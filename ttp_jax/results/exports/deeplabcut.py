@@ -1,5 +1,4 @@
-"""Keypoints as DeepLabCut writes the analysis of a video: a CSV with a header of several rows, and
-the same table in HDF5.
+"""Keypoints as DeepLabCut writes the analysis of a video: a CSV of several header rows, and HDF5.
 
 Rows are the frames from the first that anybody is in to the last; columns are scorer, individual
 (where there are several), body part, and x, y or likelihood. Empty: the person is not in the frame.

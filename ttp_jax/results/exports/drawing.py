@@ -48,10 +48,12 @@ def _blend(paint: Sequence[tuple[int, int, int]], first: int, second: int) -> tu
 
 
 def line(image: np.ndarray, first, second, colour, width: int) -> None:
+    """A line between two points."""
     cv2.line(image, _fixed(first), _fixed(second), colour, width, cv2.LINE_AA, _SHIFT)
 
 
 def dot(image: np.ndarray, point, radius: float, colour) -> None:
+    """A filled dot."""
     cv2.circle(image, _fixed(point), round(radius * 2**_SHIFT), colour, -1, cv2.LINE_AA, _SHIFT)
 
 

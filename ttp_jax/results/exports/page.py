@@ -16,7 +16,7 @@ from ttp_jax.data.skeletons import Skeleton
 from ttp_jax.files import whole_file
 from ttp_jax.results.exports import charts, stills
 from ttp_jax.results.exports.keypoints import Found
-from ttp_jax.results.pictures import View
+from ttp_jax.results.views import Prediction, View
 
 _LARGEST_VIDEO = 12 * 2**20  # bytes that are put into the page
 
@@ -52,7 +52,8 @@ class Story(NamedTuple):
     after: Found | None
     losses: np.ndarray  # [steps] of personalization
     stills: Sequence[Still] = ()
-    views: Mapping[str, View] | None = None  # phase to one frame seen by its networks
+    views: Mapping[str, View] | None = None  # phase to one frame as its networks see it
+    predictions: Mapping[str, Prediction] | None = None  # phase to the joints in that frame
     verdict: str = ''  # whether personalization helped, in words
 
 
@@ -141,9 +142,11 @@ def _person(story: Story, skeleton: Skeleton) -> list[str]:
     parts.append(f'<div class="beside">{"".join(figures)}</div>')
     if story.stills:
         parts += ['<h3>Frames that changed most</h3>', _stills(story.stills, skeleton)]
-    if story.views:
+    if story.views and story.predictions:
         parts += ['<h3>One frame through the model</h3>', _VIEWS_CAPTION]
-        parts.append(_picture(stills.png(stills.seen(story.views, skeleton=skeleton))))
+        parts.append(
+            _picture(stills.png(stills.seen(story.views, story.predictions, skeleton=skeleton)))
+        )
     parts.append('<h3>Where each joint was</h3>')
     parts.append(_picture(charts.png(charts.trajectories(before, after, skeleton=skeleton))))
     return parts

@@ -10,7 +10,7 @@ import numpy as np
 
 from ttp_jax.data.skeletons import Skeleton
 from ttp_jax.results.exports import drawing
-from ttp_jax.results.pictures import View
+from ttp_jax.results.views import Prediction, View
 
 _SIDE, _GAP, _HEAD = 240, 6, 24
 _STRONGEST, _LEAST_WEIGHT = 3, 0.1  # affinity lines per joint, and the faintest that is drawn
@@ -34,18 +34,23 @@ def change(
     return _row(panels)
 
 
-def seen(views: Mapping[str, View], *, skeleton: Skeleton) -> np.ndarray:
+def seen(
+    views: Mapping[str, View], predictions: Mapping[str, Prediction], *, skeleton: Skeleton
+) -> np.ndarray:
     """One frame through the model, a row per phase.
 
     The source that lends its looks, the target, the target rebuilt, the self-supervised keypoints,
     and the joints with lines to the keypoints they are read from, the wider the more weight.
     """
     return np.concatenate(
-        [_row(_view_panels(name, view, skeleton)) for name, view in views.items()]
+        [
+            _row(_view_panels(name, view, predictions[name].joints, skeleton))
+            for name, view in views.items()
+        ]
     )
 
 
-def _view_panels(name: str, view: View, skeleton: Skeleton) -> list[np.ndarray]:
+def _view_panels(name: str, view: View, joints: np.ndarray, skeleton: Skeleton) -> list[np.ndarray]:
     scale = _SIDE / view.target.shape[0]
     panels = [
         _titled(drawing.enlarged(view.source, scale), f'{name}: source'),
@@ -54,7 +59,7 @@ def _view_panels(name: str, view: View, skeleton: Skeleton) -> list[np.ndarray]:
     if view.reconstruction is not None:
         panels.append(_titled(drawing.enlarged(view.reconstruction, scale), 'target rebuilt'))
         panels.append(_titled(_keypoints(view, scale), 'keypoints'))
-    return [*panels, _titled(_joints(view, scale, skeleton), 'joints')]
+    return [*panels, _titled(_joints(view, joints, scale, skeleton), 'joints')]
 
 
 def _keypoints(view: View, scale: float) -> np.ndarray:
@@ -70,9 +75,9 @@ def _keypoints(view: View, scale: float) -> np.ndarray:
     return image
 
 
-def _joints(view: View, scale: float, skeleton: Skeleton) -> np.ndarray:
+def _joints(view: View, joints: np.ndarray, scale: float, skeleton: Skeleton) -> np.ndarray:
     image = drawing.enlarged(view.target, scale) // 2
-    joints = drawing.moved(view.joints, scale)
+    joints = drawing.moved(joints, scale)
     for first, second in skeleton.bones:
         drawing.line(image, joints[first], joints[second], (150, 150, 150), 1)
     if view.affinity is not None and view.self_supervised is not None:
