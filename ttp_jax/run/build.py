@@ -115,8 +115,21 @@ class Run:
         check_same_model(path, theirs, mine)
         # Loss means say how large one network's terms are; another's have to be found anew.
         kind = mine['perceptual.kind']
-        return checkpoint.load_model(
-            path, self.fresh_state(), loss_means=theirs.get('perceptual.kind', kind) == kind
+        state = checkpoint.load_model(
+            path,
+            jax.eval_shape(self.fresh_state),  # nothing is drawn only to be replaced
+            loss_means=theirs.get('perceptual.kind', kind) == kind,
+        )
+        return self.restarted(state)
+
+    def restarted(self, state: train.TrainState) -> train.TrainState:
+        """The state at step 0, with an optimiser and, where they are missing, loss means anew."""
+        means = state.loss_means
+        if isinstance(means, jax.ShapeDtypeStruct):
+            means = jnp.asarray(self.perceptual.means, jnp.float32)
+        params = jax.tree.map(jnp.asarray, state.params)
+        return train.TrainState(
+            jnp.zeros((), jnp.int32), params, state.batch_stats, self.tx.init(params), means
         )
 
     def computing(self, phase: str, weights: str) -> dict[str, Any]:

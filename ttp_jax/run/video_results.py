@@ -101,7 +101,9 @@ def write_keypoints(
         deeplabcut.write_hdf5(folder / 'deeplabcut.h5', final, joints=names)
 
 
-def stories(run: Run, people: Mapping[str, Sequence[Found]], results: Results) -> list[page.Story]:
+def stories(
+    run: Run, video: Video, people: Mapping[str, Sequence[Found]], results: Results
+) -> list[page.Story]:
     """What the page tells of each person."""
     *_, last = people
     seen = gallery.seen_people(run, results)

@@ -40,6 +40,12 @@ class Placement(NamedTuple):
         """The inverse of `to_video`."""
         return (points - self.corner + 0.5) * self.scale - 0.5
 
+    def boxes(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes `[N, 4]` in pixels of the clip; they end on their last pixel there, too."""
+        edges = boxes.reshape(-1, 2, 2) + [[-0.5, -0.5], [0.5, 0.5]]
+        scaled = self.to_clip(edges) - [[-0.5, -0.5], [0.5, 0.5]]
+        return scaled.reshape(-1, 4).astype(np.float32)
+
     def cut(self, image: np.ndarray) -> np.ndarray:
         """The part of a video's frame, as the clip shows it."""
         (x, y), (height, width) = self.corner, self.size
@@ -122,7 +128,7 @@ def cut_out(
         FilmedClip(
             prefix + track.id,
             images.Frames(tuple(own)),
-            _boxes(track, where),
+            where.boxes(track.boxes),
             video=video,
             track=track,
             place=where,
@@ -137,10 +143,3 @@ def _write(output: BinaryIO, file: pathlib.Path, image: np.ndarray) -> _Slice:
     start = output.tell()
     output.write(encoded.tobytes())
     return _Slice(file, start, len(encoded))
-
-
-def _boxes(track: Track, where: Placement) -> np.ndarray:
-    """The track's boxes in pixels of the clip; they end on their last pixel there, too."""
-    edges = track.boxes.reshape(-1, 2, 2) + [[-0.5, -0.5], [0.5, 0.5]]
-    scaled = where.to_clip(edges) - [[-0.5, -0.5], [0.5, 0.5]]
-    return scaled.reshape(-1, 4).astype(np.float32)
