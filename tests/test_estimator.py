@@ -4,35 +4,19 @@ import pathlib
 import subprocess
 import sys
 
-import jax
+import model_files
 import numpy as np
 import pytest
-from conftest import TINY
-from test_main import tiny_config
 
 import ttp_jax
-from ttp_jax import train
 from ttp_jax.data.drawn import synthetic
-from ttp_jax.files import differences, packed
-from ttp_jax.networks import perceptual
-from ttp_jax.networks.model import PoseModel
+from ttp_jax.files import differences
 
 
 @pytest.fixture(scope='module')
 def model_file(tmp_path_factory):
-    """A packed model, as small as one can be."""
-    config = tiny_config()
-    state = train.create_state(
-        jax.random.key(0),
-        model=PoseModel(**TINY | {'deconvolutions': 3}),
-        tx=train.optimizer(learning_rate=1e-3, steps=1),
-        perceptual=perceptual.load('random'),
-        size=32,
-    )
-    path = tmp_path_factory.mktemp('model') / 'm.safetensors'
-    parts = {part: getattr(state, part) for part in packed.PARTS}
-    packed.save(path, parts, config.to_dict())
-    return path
+    """A packed model."""
+    return model_files.pack(tmp_path_factory.mktemp('model') / 'm.safetensors')
 
 
 @pytest.fixture(scope='module')

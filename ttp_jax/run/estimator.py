@@ -1,8 +1,8 @@
 """The door for programs: a trained model that predicts and personalizes arrays, without a config.
 
 Contract: frames are `[T, height, width, 3]` uint8 RGB, or any sequence of such images of one size;
-boxes are `[T, 4]`, or `[4]` for all of them, `x1, y1, x2, y2` in pixels from (0, 0), ending on their
-last pixel; none means the whole picture. Joints come back as (x, y) in pixels of the frames.
+boxes are `[T, 4]`, or `[4]` for all of them, `x1, y1, x2, y2` in pixels from (0, 0), ending on
+their last pixel; none means the whole picture. Joints come back as (x, y) in pixels of the frames.
 
 An `Estimator` is a value: personalizing gives another one and leaves the first as it is.
 """
@@ -62,7 +62,7 @@ class Estimator:
     loss_means: jax.Array
 
     def predict(self, frames: Sequence[np.ndarray], boxes=None) -> Keypoints:
-        """The joints in every frame. Raises ValueError for frames or boxes that cannot be cropped."""
+        """The joints in every frame. Raises ValueError for frames or boxes that are none."""
         clip, where, chunk = _prepared(frames, boxes, side=self._side)
         results = many_people.predict_people(
             [clip],
@@ -189,7 +189,7 @@ def _objective(config: ConfigDict, model: PoseModel) -> Objective | None:
 
 @functools.lru_cache(maxsize=8)
 def _runner(config_json: str, mode: str) -> many_people.Runner:
-    """The compiled pieces, shared by all estimators of one config: personal ones compile nothing."""
+    """The compiled pieces, which personal estimators share with their base."""
     config = ConfigDict(json.loads(config_json))
     model = check_config.model_of(config)
     steps = config.personalize[mode]
@@ -220,7 +220,7 @@ def _runner(config_json: str, mode: str) -> many_people.Runner:
 def _prepared(
     frames: Sequence[np.ndarray], boxes, *, side: int
 ) -> tuple[Clip, cut_out.Placement, Chunk]:
-    """The frames as a clip of what crops can touch, where that lies, and the clip alone in a chunk."""
+    """The part of the frames that crops can touch as a clip, where that lies, and a chunk of it."""
     if not len(frames):
         raise ValueError('no frames, expected at least one')
     size = np.shape(frames[0])[:2]
