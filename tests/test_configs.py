@@ -55,11 +55,10 @@ def test_a_config_has_the_default_runs_keys_and_is_locked(name, variant):
 
 @pytest.mark.parametrize('name', VARIANTS | SMALL)
 def test_a_config_opens_with_its_command_and_names_its_variants(name):
-    module = load(name)
+    module, known = load(name), (VARIANTS | SMALL)[name]
     assert f'python -m ttp_jax.main --config=configs/{name}.py' in module.__doc__
     with pytest.raises(
-        ValueError,
-        match=f"configs/{name}.py: no variant 'nobody'; known: " + ', '.join((VARIANTS | SMALL)[name]),
+        ValueError, match=f"configs/{name}.py: no variant 'nobody'; known: " + ', '.join(known)
     ):
         module.get_config('nobody')
 
