@@ -20,7 +20,7 @@ from ttp_jax.files import checkpoint
 from ttp_jax.networks import layers, perceptual
 from ttp_jax.objectives import registry
 from ttp_jax.personalize import capacity, inner_loop, many_people, partition, placement
-from ttp_jax.run import check_config
+from ttp_jax.run import check_config, marks
 from ttp_jax.run.resume import check_same_model, flat
 
 # What the networks compute in; parameters, statistics, losses and keypoints stay float32.
@@ -115,21 +115,8 @@ class Run:
         check_same_model(path, theirs, mine)
         # Loss means say how large one network's terms are; another's have to be found anew.
         kind = mine['perceptual.kind']
-        state = checkpoint.load_model(
-            path,
-            jax.eval_shape(self.fresh_state),  # nothing is drawn only to be replaced
-            loss_means=theirs.get('perceptual.kind', kind) == kind,
-        )
-        return self.restarted(state)
-
-    def restarted(self, state: train.TrainState) -> train.TrainState:
-        """The state at step 0, with an optimiser and, where they are missing, loss means anew."""
-        means = state.loss_means
-        if isinstance(means, jax.ShapeDtypeStruct):
-            means = jnp.asarray(self.perceptual.means, jnp.float32)
-        params = jax.tree.map(jnp.asarray, state.params)
-        return train.TrainState(
-            jnp.zeros((), jnp.int32), params, state.batch_stats, self.tx.init(params), means
+        return checkpoint.load_model(
+            path, self.fresh_state(), loss_means=theirs.get('perceptual.kind', kind) == kind
         )
 
     def computing(self, phase: str, weights: str) -> dict[str, Any]:
@@ -181,6 +168,11 @@ class Run:
             people_per_chunk=config.people_per_chunk,
             lowering=config.lowering,
         )
+
+    @functools.cached_property
+    def clip_marks(self) -> list[str]:
+        """What tells each person's clip from others (`marks.of_clip`)."""
+        return [marks.of_clip(clip) for clip in self.people]
 
     def method(self, schedule: str) -> inner_loop.Method:
         """How a person is adapted under a schedule."""

@@ -162,8 +162,7 @@ def load(path: str | pathlib.Path) -> Estimator:
     theirs, known = flat(checkpoint.config_beside(str(path))), flat(config.to_dict())
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in theirs.items() if k in known}
     config.update_from_flattened_dict(values)
-    shapes = jax.eval_shape(functools.partial(_first_state, config))
-    state = checkpoint.load_model(str(path), shapes)
+    state = checkpoint.load_model(str(path), _first_state(config))
     return Estimator(config, state.params, state.batch_stats, state.loss_means)
 
 
