@@ -4,7 +4,6 @@ import functools
 import inspect
 import os
 import pathlib
-import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -140,12 +139,7 @@ def filmed(
     frames: of a clip, at most; size: side of what a crop is made of, pixels, at most.
     """
     people = footage.people(
-        input,
-        boxes,
-        folder=pathlib.Path(cut_outs or tempfile.mkdtemp(prefix='ttp_jax-')),
-        side=size,
-        seconds=seconds,
-        longest=frames,
+        input, boxes, folder=pathlib.Path(cut_outs), side=size, seconds=seconds, longest=frames
     )
     return DataSet((), people, skeletons.PENN_ACTION)
 
@@ -201,6 +195,10 @@ def check(name: str, **options: Any) -> None:
     if name == 'mixed':
         _check_roots(options.get('roots', ()))
     if name == 'video':
+        if not options.get('cut_outs'):
+            raise ValueError(
+                "config.data.cut_outs is not set, expected a folder for people's pictures"
+            )
         footage.check(options.get('input', ''), options.get('boxes', ''))
 
 

@@ -50,7 +50,7 @@ def _data() -> dict:
         'input': '',  # video: a file, or a folder or pattern of videos or frames
         'boxes': '',  # video: a file of boxes around people; '': the whole picture is the box
         'seconds': 0.0,  # video: how much of it is read; 0: all of it
-        'cut_outs': '',  # video: the folder for people's pictures; '': a temporary one
+        'cut_outs': '',  # video: a folder for people's pictures
         'train_people': 16,  # 0: everyone (recorded only)
         'test_people': 12,
         'frames': 24,  # drawn: per clip; video: at most

@@ -18,7 +18,7 @@ from ttp_jax.run.adaptation import adapted_phase, before_phase
 from ttp_jax.run.build import Run
 from ttp_jax.run.keys import flat
 from ttp_jax.run.resume import check_workdir
-from ttp_jax.run.video_results import summary, write_video
+from ttp_jax.run.video_results import filmed, summary, write_video
 
 # What a run takes over from the checkpoint's: networks, what they see, and how they are adapted.
 TAKEN = ('model.', 'crop.', 'perceptual.', 'personalize.', 'train.augment.', 'train.objective')
@@ -99,7 +99,7 @@ def personalize_videos(config: ConfigDict, settings: ConfigDict, workdir: pathli
     for schedule in settings.personalize.schedules:
         with run.phase(schedule):
             results[schedule], _ = adapted_phase(run, schedule, results['before'])
-    videos = {clip.video.name: clip.video for clip in run.people}
+    videos = {clip.video.name: clip.video for clip in filmed(run)}
     for video in videos.values():
         folder = workdir if len(videos) == 1 else workdir / video.name
         write_video(run, video, results, folder, smooth=config.smoothing)

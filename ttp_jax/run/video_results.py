@@ -56,7 +56,7 @@ def found_people(run: Run, video: Video, adapted: Sequence[Adapted]) -> list[Fou
     """Everyone in the video, with the parts that they were found in joined."""
     return keypoints.joined(
         [
-            found(run.people[index], adapted[index])
+            found(filmed(run)[index], adapted[index])
             for indices in clips_of(run, video).values()
             for index in indices
         ]
@@ -117,7 +117,9 @@ def stories(
                 before,
                 after,
                 np.concatenate([results[last][index].losses.ravel() for index in parts]),
-                [] if after is None else stills(run, parts, before, after),
+                []
+                if after is None
+                else stills([filmed(run)[index] for index in parts], before, after),
                 None if drawn is None else seen[drawn],
                 None if drawn is None else gallery.predictions(run, drawn, results),
                 '' if after is None else verdict(results[last][index] for index in parts),
@@ -126,21 +128,26 @@ def stories(
     return told
 
 
+def filmed(run: Run) -> list[FilmedClip]:
+    """Everyone's clips, as what they are."""
+    return [clip for clip in run.people if isinstance(clip, FilmedClip)]
+
+
 def clips_of(run: Run, video: Video) -> dict[str, list[int]]:
     """By person in a video, the indices of the clips that they are in."""
     people: dict[str, list[int]] = {}
-    for index, clip in enumerate(run.people):
+    for index, clip in enumerate(filmed(run)):
         if clip.video.name == video.name:
             people.setdefault(clip.track.person, []).append(index)
     return people
 
 
-def stills(run: Run, parts: Sequence[int], before: Found, after: Found) -> list[page.Still]:
+def stills(parts: Sequence[FilmedClip], before: Found, after: Found) -> list[page.Still]:
     """The frames in which personalization moved the joints most, as their clips show them."""
     pictures = []
     for row in charts.most_changed(before, after, count=STILLS):
         frame = int(before.frames[row])
-        clip = next(run.people[i] for i in parts if frame in run.people[i].track.frames)
+        clip = next(clip for clip in parts if frame in clip.track.frames)
         here = frame - int(clip.track.frames[0])
         joints = (clip.place.to_clip(each.joints[row]) for each in (before, after))
         image = np.asarray(clip.frames[here])
@@ -166,7 +173,7 @@ def warnings(run: Run) -> list[str]:
 def summary(run: Run, results: Results, workdir: pathlib.Path) -> str:
     """What to tell the user at the end."""
     frames = sum(len(clip.frames) for clip in run.people)
-    people = len({(clip.video.name, clip.track.person) for clip in run.people})
+    people = len({(clip.video.name, clip.track.person) for clip in filmed(run)})
     lines = [f'{people} people, {frames} frames.' if people > 1 else f'1 person, {frames} frames.']
     for phase in results:
         rate = frames / max(run.seconds[phase], 1e-9)

@@ -56,14 +56,14 @@ class Placement(NamedTuple):
         return cv2.resize(part, shape, interpolation=cv2.INTER_AREA)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class FilmedClip(Clip):
     """A clip without labels that knows where it comes from: the person's track in which video."""
 
-    video: Video = None
-    track: Track = None
-    place: Placement = None
-    times: np.ndarray = None  # [frames] seconds
+    video: Video
+    track: Track
+    place: Placement
+    times: np.ndarray  # [frames] seconds
 
 
 def place(track: Track, *, size: tuple[int, int], side: int) -> Placement:
