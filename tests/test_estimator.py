@@ -56,14 +56,14 @@ def test_a_personalized_model_predicts_what_it_predicted_then(model, person, tmp
     personal, found = model.personalize(frames, boxes)
     assert found.status == 'personalized' and np.isfinite(found.losses).all()
     again = personal.predict(frames, boxes)
-    np.testing.assert_allclose(again.scores, found.scores, atol=1e-5)
-    assert np.abs(again.scores - before.scores).max() > 1e-6  # something was learned
+    np.testing.assert_allclose(again.scores, found.scores, rtol=1e-3)
+    assert not np.allclose(again.scores, before.scores, rtol=0.1, atol=0)  # something was learned
     np.testing.assert_allclose(
         model.predict(frames, boxes).scores, before.scores
     )  # not by this one
     personal.save(tmp_path / 'ann', model)
     restored = model.with_person(tmp_path / 'ann').predict(frames, boxes)
-    np.testing.assert_allclose(restored.scores, again.scores, atol=1e-4)
+    np.testing.assert_allclose(restored.scores, again.scores, rtol=0.02)
 
 
 @pytest.mark.parametrize(
