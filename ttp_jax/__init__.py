@@ -1,1 +1,26 @@
-"""Test-time personalization of human pose estimation, in JAX."""
+"""Test-time personalization of human pose estimation, in JAX.
+
+For programs, arrays in and arrays out:
+
+    import ttp_jax
+
+    model = ttp_jax.load('model.safetensors')
+    found = model.predict(frames, boxes)  # found.joints [T, J, 2], found.scores [T, J]
+    personal, found = model.personalize(frames, boxes)
+
+`ttp_jax.run.estimator` says what frames and boxes are. Nothing heavy is imported before `load`.
+"""
+
+import os
+import pathlib
+import typing
+
+if typing.TYPE_CHECKING:
+    from ttp_jax.run.estimator import Estimator
+
+
+def load(checkpoint: str | os.PathLike) -> 'Estimator':
+    """The model of a workdir or of a packed file. Raises ValueError where there is none."""
+    from ttp_jax.run import estimator  # imports JAX and all that is built on it
+
+    return estimator.load(pathlib.Path(checkpoint))

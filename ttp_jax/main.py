@@ -16,11 +16,11 @@ import sys
 
 import jax
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from ttp_jax.personalize import capacity
 from ttp_jax.results import report
-from ttp_jax.run.job import execute
+from ttp_jax.run import job, video_job
 
 CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'What to run, e.g. configs/joint.py', lock_config=True
@@ -62,8 +62,15 @@ def parse_flags(argv: list[str]) -> list[str]:
         sys.exit(f'error: {" ".join(str(error).split())}')
 
 
+def run(config: ConfigDict, workdir: pathlib.Path) -> str:
+    """Does the job that the config describes; returns what to print."""
+    if 'input' in config:
+        return video_job.execute(config, workdir)
+    return f'{report.table(job.execute(config, workdir))}\nReport: {workdir / "report.md"}'
+
+
 def main(argv: list[str]) -> None:
-    """Runs the job and prints its table, or in one line what is wrong."""
+    """Runs the job and prints what came of it, or in one line what is wrong."""
     if len(argv) > 1:
         raise app.UsageError(f'unexpected arguments: {" ".join(argv[1:])}')
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every file
@@ -71,13 +78,12 @@ def main(argv: list[str]) -> None:
     capacity.one_device_per_core()
     workdir = pathlib.Path(WORKDIR.value) if WORKDIR.value else default_workdir()
     try:
-        result = execute(CONFIG.value, workdir)
+        told = run(CONFIG.value, workdir)
     except ValueError as error:
         if DEBUG.value:
             raise
         sys.exit(f'error: {error}')
-    print(report.table(result))
-    print(f'\nReport: {workdir / "report.md"}')
+    print(told)
 
 
 if __name__ == '__main__':

@@ -3,12 +3,14 @@
 import functools
 import inspect
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ttp_jax.data import bbc_pose, clips, human36m, mixed, penn_action, skeletons
 from ttp_jax.data import prepared as records
 from ttp_jax.data.drawn import synthetic
+from ttp_jax.data.people import footage
 
 
 class DataSet(NamedTuple):
@@ -122,6 +124,26 @@ def recorded(
     return DataSet(train, test, skeleton)
 
 
+def filmed(
+    *,
+    input: str = '',
+    boxes: str = '',
+    seconds: float = 0.0,
+    cut_outs: str = '',
+    frames: int = 24,
+    size: int = 112,
+) -> DataSet:
+    """The people of a video, without labels; nobody to train on.
+
+    input, boxes, seconds: as `footage.people` takes them. cut_outs: the folder for their pictures.
+    frames: of a clip, at most; size: side of what a crop is made of, pixels, at most.
+    """
+    people = footage.people(
+        input, boxes, folder=pathlib.Path(cut_outs), side=size, seconds=seconds, longest=frames
+    )
+    return DataSet((), people, skeletons.PENN_ACTION)
+
+
 def _check_folder(name: str, root: str, prepared: str) -> None:
     if root and prepared:
         raise ValueError(
@@ -140,7 +162,7 @@ def _check_folder(name: str, root: str, prepared: str) -> None:
         )
 
 
-LOADERS: dict[str, Any] = {'drawn': drawn, 'mixed': several} | {
+LOADERS: dict[str, Any] = {'drawn': drawn, 'mixed': several, 'video': filmed} | {
     name: functools.partial(recorded, name) for name in RECORDED
 }
 
@@ -172,6 +194,12 @@ def check(name: str, **options: Any) -> None:
         _check_folder(name, options.get('root', ''), options.get('prepared', ''))
     if name == 'mixed':
         _check_roots(options.get('roots', ()))
+    if name == 'video':
+        if not options.get('cut_outs'):
+            raise ValueError(
+                "config.data.cut_outs is not set, expected a folder for people's pictures"
+            )
+        footage.check(options.get('input', ''), options.get('boxes', ''))
 
 
 def _taken(name: str) -> Mapping[str, inspect.Parameter]:
@@ -190,7 +218,9 @@ def _default(key: str) -> Any:
 def labels(name: str) -> tuple[skeletons.Skeleton, bool]:
     """(joints, box convention) of the data set `name`. Raises ValueError for an unknown name."""
     _check_name(name)
-    return RECORDED[name][1:] if name in RECORDED else (skeletons.PENN_ACTION, True)
+    if name in RECORDED:
+        return RECORDED[name][1:]
+    return skeletons.PENN_ACTION, name != 'video'  # boxes in a video count pixels from 0
 
 
 def _check_name(name: str) -> None:

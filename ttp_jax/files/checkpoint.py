@@ -16,6 +16,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from ttp_jax.files import packed
 from ttp_jax.train import TrainState
 
 Flat = dict[str, jax.ShapeDtypeStruct]
@@ -74,15 +75,16 @@ def load_model(path: str, like: TrainState, *, loss_means: bool = True) -> Train
     """`like` with the parameters, batch statistics and loss means of another run's checkpoint.
 
     Args:
-      path: a workdir, its `checkpoints` folder, or one step's folder. The optimiser's state stays
-        that of `like`, and so do the loss means unless `loss_means`.
+      path: a workdir, its `checkpoints` folder, one step's folder, or a file of `packed`. The
+        optimiser's state stays that of `like`, and so do the loss means unless `loss_means`.
 
     Raises:
       ValueError: as `read` does.
     """
     parts = ('params', 'batch_stats') + ('loss_means',) * loss_means
     wanted = {k: v for k, v in flax.serialization.to_state_dict(like).items() if k in parts}
-    return dataclasses.replace(like, **read(pathlib.Path(path), wanted))
+    reader = packed.read if packed.is_packed(path) else read
+    return dataclasses.replace(like, **reader(pathlib.Path(path), wanted))
 
 
 def config_beside(path: str) -> dict[str, Any]:
@@ -94,6 +96,8 @@ def config_beside(path: str) -> dict[str, Any]:
     Raises:
       ValueError: when it has no checkpoint or the file is not JSON.
     """
+    if packed.is_packed(path):
+        return packed.read_config(path)
     checkpoints = _newest(pathlib.Path(path).absolute()).parents[1]
     file = checkpoints.parent / 'config.json'
     if checkpoints.name != 'checkpoints' or not file.is_file():
@@ -112,20 +116,33 @@ def read(folder: pathlib.Path, wanted: Any) -> Any:
         is missing or has another shape.
     """
     step = _newest(pathlib.Path(folder).absolute())
-    checkpointer = ocp.StandardCheckpointer()
+    found = _metadata(step)
+    _check(step, found, _flat(_without_empty(wanted)))
+    return _like(_restored(step, found), wanted)
+
+
+def read_everything(folder: pathlib.Path) -> Any:
+    """The newest checkpoint under `folder` as it was saved. Raises ValueError as `read` does."""
+    step = _newest(pathlib.Path(folder).absolute())
+    return _restored(step, _metadata(step))
+
+
+def _metadata(step: pathlib.Path) -> Flat:
+    """The shapes and types of a checkpoint's arrays, by name."""
     try:
-        found = _flat(checkpointer.metadata(step).item_metadata.tree)
+        return _flat(ocp.StandardCheckpointer().metadata(step).item_metadata.tree)
     except Exception as error:  # Orbax raises whatever its storage layer does
         raise ValueError(f'checkpoint {step}: cannot be read ({_first_line(error)})') from None
-    _check(step, found, _flat(_without_empty(wanted)))
+
+
+def _restored(step: pathlib.Path, found: Flat) -> Any:
     arrays = flax.traverse_util.unflatten_dict(
         {tuple(k.split('/')): jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in found.items()}
     )
     try:
-        tree = checkpointer.restore(step, arrays)
+        return ocp.StandardCheckpointer().restore(step, arrays)
     except Exception as error:
         raise ValueError(f'checkpoint {step}: cannot be read ({_first_line(error)})') from None
-    return _like(tree, wanted)
 
 
 def _newest(folder: pathlib.Path) -> pathlib.Path:

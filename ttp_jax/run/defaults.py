@@ -47,10 +47,14 @@ def _data() -> dict:
         'drawn_people': 0,  # mixed: so many drawn people are trained on as well
         'validation': 0.0,  # mixed: share of source videos that is kept out of training
         'evaluate': 'test',  # mixed: or 'validation' or 'train', whom to personalize to
+        'input': '',  # video: a file, or a folder or pattern of videos or frames
+        'boxes': '',  # video: a file of boxes around people; '': the whole picture is the box
+        'seconds': 0.0,  # video: how much of it is read; 0: all of it
+        'cut_outs': '',  # video: a folder for people's pictures
         'train_people': 16,  # 0: everyone (recorded only)
         'test_people': 12,
-        'frames': 24,  # drawn: per clip
-        'size': 112,  # drawn: side of a frame, pixels
+        'frames': 24,  # drawn: per clip; video: at most
+        'size': 112,  # pixels; drawn: side of a frame; video: of what a crop is made of, at most
         'resident_gib': 8.0,  # a split that takes more is read while it is used
         'workers': 0,  # processes that then read training frames; 0: threads
     }

@@ -1,0 +1,72 @@
+"""A packed model is the model, in half the bytes; another one is refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ttp_jax.files import packed
+
+
+def tree(width=64):
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(0, 0.1, (3, 3, width, width)).astype(np.float32)
+    return {
+        'params': {'conv': {'kernel': kernel, 'bias': rng.normal(size=width).astype(np.float32)}},
+        'batch_stats': {'bn': {'var': np.full(width, 1e-6, np.float32)}, 'empty': {}},
+        'loss_means': np.array([7e4, 1, 2], np.float32),
+    }
+
+
+def test_what_is_packed_is_read_back(tmp_path):
+    path, written = tmp_path / 'm.safetensors', tree()
+    packed.save(path, written, {'model': {'width': 64}})
+    assert packed.is_packed(path) and packed.read_config(path) == {'model': {'width': 64}}
+    back = packed.read(path, written)
+    conv = back['params']['conv']
+    np.testing.assert_allclose(
+        conv['kernel'], written['params']['conv']['kernel'], rtol=6e-4, atol=1e-7
+    )
+    assert conv['kernel'].dtype == np.float32
+    np.testing.assert_array_equal(conv['bias'], written['params']['conv']['bias'])
+    np.testing.assert_array_equal(back['loss_means'], written['loss_means'])
+    np.testing.assert_array_equal(back['batch_stats']['bn']['var'], np.float32(1e-6))
+    assert back['batch_stats']['empty'] == {}
+    assert path.stat().st_size < 2.2 * 9 * 64 * 64
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda t: t['params']['conv'].update(scale=np.ones(3)), 'params/conv/scale is missing'),
+        (lambda t: t['params']['conv'].update(bias=np.ones(3)), r'bias has shape \(64,\)'),
+    ],
+)
+def test_a_model_of_another_shape_is_refused(tmp_path, change, message):
+    packed.save(tmp_path / 'm', tree(), {})
+    wanted = tree()
+    change(wanted)
+    with pytest.raises(ValueError, match=message):
+        packed.read(tmp_path / 'm', wanted)
+
+
+def test_numbers_too_large_for_half_precision_are_refused(tmp_path):
+    large = {'params': {'kernel': np.full((2, 2), 1e6, np.float32)}}
+    with pytest.raises(ValueError, match='params/kernel: holds 1e'):
+        packed.save(tmp_path / 'm', large, {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_files_are_no_packed_models(tmp_path):
+    import safetensors.numpy
+
+    (tmp_path / 'text').write_text(json.dumps({'config': 1}))
+    assert not packed.is_packed(tmp_path / 'text') and not packed.is_packed(tmp_path)
+    safetensors.numpy.save_file({'a': np.ones(2)}, tmp_path / 'other')
+    with pytest.raises(ValueError, match='other: is .*expected'):
+        packed.read_config(tmp_path / 'other')
+    whole = tree()
+    packed.save(tmp_path / 'm', whole, {})
+    (tmp_path / 'cut').write_bytes((tmp_path / 'm').read_bytes()[:4000])
+    with pytest.raises(ValueError, match='cut: cannot be read'):
+        packed.read(tmp_path / 'cut', whole)

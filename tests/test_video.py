@@ -1,0 +1,105 @@
+"""Videos are read whatever they are, and what is wrong with one is said in one line."""
+
+import cv2
+import numpy as np
+import pytest
+import video_files
+
+from ttp_jax.data import video
+
+
+def read(path, **how):
+    (found,) = video.open_videos(path)
+    return found, list(found.frames(**how))
+
+
+def test_frames_come_in_order_with_their_times(tmp_path):
+    frames = video_files.moving_square()
+    found, seen = read(video_files.encode(tmp_path / 'a b.mp4', frames))
+    assert (found.name, found.size, found.rate) == ('a_b', (48, 64), 10)
+    assert [frame.index for frame in seen] == list(range(12))
+    np.testing.assert_allclose([frame.time for frame in seen], np.arange(12) / 10, atol=1e-6)
+    error = np.stack([frame.image for frame in seen]).astype(float) - frames
+    assert np.abs(error).mean() < 2
+
+
+def test_only_the_first_seconds(tmp_path):
+    _, seen = read(video_files.encode(tmp_path / 'a.mp4', video_files.moving_square()), seconds=0.5)
+    assert len(seen) == 5
+
+
+@pytest.mark.parametrize('turn', [90, 180, -90])
+def test_a_rotation_mark_is_obeyed(tmp_path, turn):
+    frames = video_files.moving_square(4)
+    found, seen = read(video_files.encode(tmp_path / 'a.mp4', frames, turn=turn))
+    upright = np.rot90(frames[2], turn // 90)  # anticlockwise, as FFmpeg counts the mark
+    assert found.size == upright.shape[:2]
+    assert np.abs(seen[2].image.astype(float) - upright).mean() < 2
+
+
+def test_another_codec_and_pixel_format(tmp_path):
+    frames = video_files.moving_square()
+    _, seen = read(video_files.encode(tmp_path / 'a.avi', frames, codec='mpeg4'))
+    assert len(seen) == 12 and np.abs(seen[5].image.astype(float) - frames[5]).mean() < 12
+
+
+def test_a_folder_of_frames_in_the_order_of_their_numbers(tmp_path):
+    frames = video_files.moving_square(11)
+    for t, image in enumerate(frames):
+        cv2.imwrite(str(tmp_path / f'frame{t}.png'), image[..., ::-1])
+    found, seen = read(tmp_path)
+    np.testing.assert_array_equal([frame.image for frame in seen], frames)
+    assert len(read(str(tmp_path / 'frame?.png'))[1]) == 10
+    assert found.name == tmp_path.name.replace(' ', '_')
+
+
+def test_a_folder_of_videos(tmp_path):
+    for name in ('b.mp4', 'a.mp4'):
+        video_files.encode(tmp_path / name, video_files.moving_square(3))
+    assert [found.name for found in video.open_videos(tmp_path)] == ['a', 'b']
+
+
+def test_what_decodes_of_a_damaged_video_is_kept(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (30, 48, 64, 3), np.uint8)
+    path = video_files.encode(tmp_path / 'a.ts', noise, g='5')
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    _, seen = read(path)
+    assert 10 <= len(seen) < 30
+    assert np.abs(seen[2].image.astype(float) - noise[2]).mean() < 12
+
+
+@pytest.mark.parametrize(
+    'name, content, message',
+    [
+        ('none.mp4', None, 'no such file or folder'),
+        ('text.mp4', b'not a video', 'cannot be read as a video'),
+        ('folder', {}, 'found no video and no image among 0 files'),
+        ('both', {'a.mp4': b'', 'b.jpg': b''}, '1 images and 1 videos, expected one or the other'),
+        ('one', {'b.jpg': b''}, 'one image, expected a video or at least two frames'),
+        ('bad', {'a.jpg': b'', 'b.jpg': b''}, 'a.jpg: cannot be read as an image'),
+    ],
+)
+def test_faults_are_named(tmp_path, name, content, message):
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        path.mkdir()
+        for inner, data in content.items():
+            (path / inner).write_bytes(data)
+    with pytest.raises(ValueError, match=message) as caught:
+        video.open_videos(path)
+    assert str(path) in str(caught.value) and '\n' not in str(caught.value)
+
+
+def test_a_file_of_sound_alone(tmp_path):
+    import av
+
+    with av.open(str(tmp_path / 'a.wav'), 'w') as container:
+        stream = container.add_stream('pcm_s16le', rate=8000, layout='mono')
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), layout='mono')
+        sound.sample_rate = 8000
+        container.mux(stream.encode(sound))
+    with pytest.raises(ValueError, match=r'a\.wav: holds no video stream'):
+        video.open_videos(tmp_path / 'a.wav')

@@ -1,0 +1,249 @@
+"""The door for programs: a trained model that predicts and personalizes arrays, without a config.
+
+Contract: frames are `[T, height, width, 3]` uint8 RGB, or any sequence of such images of one size;
+boxes are `[T, 4]`, or `[4]` for all of them, `x1, y1, x2, y2` in pixels from (0, 0), ending on
+their last pixel; none means the whole picture. Joints come back as (x, y) in pixels of the frames.
+
+An `Estimator` is a value: personalizing gives another one and leaves the first as it is.
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from ttp_jax import train
+from ttp_jax.data import pairs, sets
+from ttp_jax.data.clips import Clip
+from ttp_jax.data.people import cut_out, tracks
+from ttp_jax.files import checkpoint, differences
+from ttp_jax.networks import layers, perceptual
+from ttp_jax.networks.model import PoseModel
+from ttp_jax.objectives import registry
+from ttp_jax.objectives.objective import Objective
+from ttp_jax.personalize import inner_loop, many_people, partition, verdict
+from ttp_jax.personalize.chunks import Chunk
+from ttp_jax.personalize.schedules import SCHEDULES
+from ttp_jax.run import check_config, defaults
+from ttp_jax.run.keys import flat
+
+_DETAIL = 1.5  # pixels kept of a frame for each one of a crop
+_FRAMES, _PIXELS = 32, 64  # lengths and sizes are rounded up to these, so that few are compiled
+
+
+class Keypoints(NamedTuple):
+    """What was found in a clip of T frames; names: of the J joints.
+
+    losses: of the steps of personalization, `[T, epochs]`. status, reason: 'personalized', or what
+    went wrong, in which case joints are those of the shared weights.
+    """
+
+    joints: np.ndarray  # [T, J, 2]
+    scores: np.ndarray  # [T, J] heights of the joints' heatmaps
+    names: tuple[str, ...]
+    losses: np.ndarray
+    status: str = ''
+    reason: str = ''
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Estimator:
+    """A model with its weights: `load` makes one."""
+
+    config: ConfigDict
+    params: Mapping[str, Any]
+    batch_stats: Mapping[str, Any]
+    loss_means: jax.Array
+
+    def predict(self, frames: Sequence[np.ndarray], boxes=None) -> Keypoints:
+        """The joints in every frame. Raises ValueError for frames or boxes that are none."""
+        clip, where, chunk = _prepared(frames, boxes, side=self._side)
+        results = many_people.predict_people(
+            [clip],
+            [chunk],
+            runner=self._runner('online'),
+            params=self.params,
+            batch_stats=self.batch_stats,
+        )
+        return self._keypoints(next(results)[1], where)
+
+    def personalize(
+        self, frames: Sequence[np.ndarray], boxes=None, *, mode: str = 'offline', seed: int = 0
+    ) -> tuple['Estimator', Keypoints]:
+        """(an estimator for the person in these frames, their joints in them).
+
+        Args:
+          frames: at least two.
+          boxes: as the contract says.
+          mode: 'offline' learns from all frames before it predicts them, 'online' predicts each
+            frame after learning from it and those before alone.
+          seed: of what is drawn while learning; the same gives the same result.
+
+        Raises ValueError as `predict` does, for fewer than two frames and for an unknown mode.
+        """
+        if mode not in SCHEDULES:
+            raise ValueError(f'mode is {mode!r}, expected one of {", ".join(SCHEDULES)}')
+        clip, where, chunk = _prepared(frames, boxes, side=self._side)
+        if len(clip.frames) < 2:
+            raise ValueError(f'found {len(clip.frames)} frame(s) to personalize to, expected two')
+        results = many_people.personalize_people(
+            [clip],
+            [chunk],
+            runner=self._runner(mode),
+            shared=self._shared,
+            seed=seed,
+            keep={0: len(clip.frames) - 1},
+        )
+        adapted = next(results)[1]
+        if verdict.finite(adapted, adapted).status != verdict.PERSONALIZED:
+            found = verdict.finite(adapted, adapted)
+            before = self.predict(frames, boxes)
+            return self, before._replace(status=found.status, reason=found.reason)
+        params = partition.merge(adapted.trainable, self._shared.frozen)
+        found = self._keypoints(adapted, where)._replace(status=verdict.PERSONALIZED)
+        return dataclasses.replace(self, params=params), found
+
+    def save(self, path: str | pathlib.Path, base: 'Estimator') -> None:
+        """Writes what this estimator has learned on top of `base`, in half precision."""
+        differences.save(pathlib.Path(path), self.params, base.params)
+
+    def with_person(self, path: str | pathlib.Path) -> 'Estimator':
+        """This estimator with what `save` wrote; raises ValueError unless it was the base then."""
+        return dataclasses.replace(self, params=differences.load(pathlib.Path(path), self.params))
+
+    @property
+    def joints(self) -> tuple[str, ...]:
+        """The names of the joints, in order."""
+        return sets.labels(self.config.data.name)[0].joints
+
+    @property
+    def _side(self) -> int:
+        return round(_DETAIL * self.config.crop.size)
+
+    @functools.cached_property
+    def _model(self) -> PoseModel:
+        return check_config.model_of(self.config)
+
+    @functools.cached_property
+    def _perceptual(self) -> perceptual.Perceptual:
+        return _perceptual_of(self.config)
+
+    @functools.cached_property
+    def _shared(self) -> inner_loop.Shared:
+        objective = _objective(self.config, self._model)
+        paper = objective.frozen if objective else ()
+        trainable, frozen = partition.split(
+            self.params, frozen=self.config.personalize.frozen or paper
+        )
+        return inner_loop.Shared(
+            trainable, frozen, self.batch_stats, self.loss_means, self._perceptual.weights
+        )
+
+    def _runner(self, mode: str) -> many_people.Runner:
+        return _runner(self.config.to_json(), mode)
+
+    def _keypoints(self, adapted: many_people.Adapted, where: cut_out.Placement) -> Keypoints:
+        joints = where.to_video(adapted.joints).astype(np.float32)
+        return Keypoints(joints, adapted.scores, self.joints, adapted.losses)
+
+
+def load(path: str | pathlib.Path) -> Estimator:
+    """The model of a workdir, or of a file that `ttp_jax.files.pack` made.
+
+    Raises ValueError, naming the path, where there is none, or it was made by another model.
+    """
+    config = defaults.small()
+    theirs, known = flat(checkpoint.config_beside(str(path))), flat(config.to_dict())
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in theirs.items() if k in known}
+    config.update_from_flattened_dict(values)
+    state = checkpoint.load_model(str(path), _first_state(config))
+    return Estimator(config, state.params, state.batch_stats, state.loss_means)
+
+
+def _first_state(config: ConfigDict) -> train.TrainState:
+    return train.create_state(
+        jax.random.key(0),
+        model=check_config.model_of(config),
+        tx=train.optimizer(learning_rate=0.0, steps=1),
+        perceptual=_perceptual_of(config),
+        size=config.crop.size,
+    )
+
+
+def _perceptual_of(config: ConfigDict) -> perceptual.Perceptual:
+    kind = config.perceptual
+    return perceptual.load(kind.kind, seed=kind.seed, weights=kind.weights or None)
+
+
+def _objective(config: ConfigDict, model: PoseModel) -> Objective | None:
+    mine = registry.choose(config.personalize.objective, model)
+    return mine or registry.choose(config.train.objective, model)
+
+
+@functools.lru_cache(maxsize=8)
+def _runner(config_json: str, mode: str) -> many_people.Runner:
+    """The compiled pieces, which personal estimators share with their base."""
+    config = ConfigDict(json.loads(config_json))
+    model = check_config.model_of(config)
+    steps = config.personalize[mode]
+    method = inner_loop.Method(
+        model=model.clone(train=False, lowering=layers.suited_lowering('joint')),
+        perceptual=_perceptual_of(config)._replace(lowering=layers.suited_lowering('joint')),
+        objective=_objective(config, model),
+        tx=inner_loop.optimizer(
+            learning_rate=steps.learning_rate,
+            images_first=steps.images_first,
+            image_learning_rate=steps.image_learning_rate,
+        ),
+        spec=pairs.CropSpec(
+            config.crop.size,
+            model.cells(config.crop.size),
+            bgr=config.crop.bgr,
+            subtract_one=False,
+            sigma=config.model.sigma,
+        ),
+        schedule=mode,
+        batch=config.personalize.batch,
+        augment=config.train.augment.to_dict(),
+        epochs=steps.epochs,
+    )
+    return many_people.make_runner(method, devices=jax.local_devices()[:1])
+
+
+def _prepared(
+    frames: Sequence[np.ndarray], boxes, *, side: int
+) -> tuple[Clip, cut_out.Placement, Chunk]:
+    """The part of the frames that crops can touch as a clip, where that lies, and a chunk of it."""
+    if not len(frames):
+        raise ValueError('no frames, expected at least one')
+    size = np.shape(frames[0])[:2]
+    for index in range(len(frames)):
+        image = np.asarray(frames[index])
+        if image.dtype != np.uint8 or image.shape != (*size, 3):
+            raise ValueError(
+                f'frame {index} is {image.dtype} {image.shape}, expected uint8 {(*size, 3)}'
+            )
+    track = tracks.whole_frame(len(frames), size)
+    if boxes is not None:
+        boxes = np.asarray(boxes, np.float32)
+        if boxes.shape not in ((4,), (len(frames), 4)):
+            raise ValueError(f'boxes have shape {boxes.shape}, expected {(len(frames), 4)} or (4,)')
+        track = dataclasses.replace(track, boxes=np.broadcast_to(boxes, (len(frames), 4)))
+        tracks.check(track, size)
+    where = cut_out.place(track, size=size, side=side)
+    parts = np.stack([where.cut(np.asarray(image)) for image in frames])
+    chunk = Chunk(
+        (0,), _up(len(parts), _FRAMES), (_up(parts.shape[1], _PIXELS), _up(parts.shape[2], _PIXELS))
+    )
+    return Clip('person', parts, where.boxes(track.boxes)), where, chunk
+
+
+def _up(value: int, step: int) -> int:
+    """The next multiple of `step`."""
+    return -(-value // step) * step
