@@ -150,8 +150,13 @@ def test_the_frames_that_changed_most_lie_apart():
 def test_the_page_holds_everything_and_escapes_what_it_is_told(tmp_path):
     before, after = found(), found(seed=3, personalized=True)
     image = np.full((48, 64, 3), 90, np.uint8)
-    view = View(image[:48, :48], image[:48, :48], image[:48, :48], np.full((4, 2), 20.0),
-                np.full((13, 4), 0.25))  # fmt: skip
+    view = View(
+        image[:48, :48],
+        image[:48, :48],
+        image[:48, :48],
+        np.full((4, 2), 20.0),
+        np.full((13, 4), 0.25),
+    )
     drawn = {'before': Prediction(before.joints[0], np.zeros(13, bool))}
     still = page.Still(2, 0.2, image, before.boxes[2], before.joints[2], after.joints[2])
     story = page.Story(before, after, np.linspace(2, 1, 50), [still], {'before': view}, drawn)

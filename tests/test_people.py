@@ -49,8 +49,9 @@ def test_people_and_videos_are_told_apart(tmp_path):
     )
     found = box_files.read(tmp_path / 'b.csv', videos=['u', 'v'])
     assert {name: [t.person for t in people] for name, people in found.items()} == {
-        'u': ['ann'], 'v': ['ann', 'bob'],
-    }  # fmt: skip
+        'u': ['ann'],
+        'v': ['ann', 'bob'],
+    }
 
 
 def test_detections_are_linked_by_overlap(tmp_path):

@@ -41,8 +41,15 @@ def finished(tmp_path_factory):
 def test_every_file_is_there(finished):
     workdir, told = finished
     assert '2 people, 12 frames' in told and 'report.html' in told
-    for name in ('keypoints.csv', 'keypoints_before.csv', 'keypoints_smoothed.csv', 'coco.json',
-                 'deeplabcut.csv', 'before_after.mp4', 'report.html'):  # fmt: skip
+    for name in (
+        'keypoints.csv',
+        'keypoints_before.csv',
+        'keypoints_smoothed.csv',
+        'coco.json',
+        'deeplabcut.csv',
+        'before_after.mp4',
+        'report.html',
+    ):
         assert (workdir / name).stat().st_size > 500, name
     page = (workdir / 'report.html').read_text()
     assert 'Person ann' in page and 'Person bob' in page

@@ -29,7 +29,7 @@ _RATE = 25.0  # frames per second, where nothing says
 class Frame(NamedTuple):
     """One frame: its index, its time in seconds, and `[height, width, 3]` uint8 RGB."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # a tuple's method, which nobody calls here
     time: float
     image: np.ndarray
 
@@ -52,8 +52,11 @@ class Video:
             if frame.image.shape[:2] != self.size:
                 logging.warning(
                     '%s: frame %d is %s pixels, the first is %s; nothing is read from there on',
-                    self.paths[0], frame.index, frame.image.shape[:2], self.size,
-                )  # fmt: skip
+                    self.paths[0],
+                    frame.index,
+                    frame.image.shape[:2],
+                    self.size,
+                )
                 return
             yield frame
 
@@ -151,7 +154,8 @@ def _read_file(path: pathlib.Path) -> Iterator[Frame]:
         stream = container.streams.video[0]
         stream.thread_type = 'AUTO'
         rate = float(stream.average_rate or stream.guessed_rate or _RATE)
-        faults, start, index = [], None, -1
+        faults: list[str] = []
+        start, index = None, -1
         for index, frame in enumerate(_decoded(container, stream, faults)):
             time = index / rate if frame.time is None else frame.time
             start = time if start is None else start
@@ -159,8 +163,11 @@ def _read_file(path: pathlib.Path) -> Iterator[Frame]:
     if faults:
         logging.warning(
             '%s: damaged in %d places (%s); the %d frames that could be decoded are kept',
-            path, len(faults), faults[0], index + 1,
-        )  # fmt: skip
+            path,
+            len(faults),
+            faults[0],
+            index + 1,
+        )
 
 
 def _decoded(container, stream, faults: list[str]) -> Iterator[av.VideoFrame]:
@@ -171,14 +178,14 @@ def _decoded(container, stream, faults: list[str]) -> Iterator[av.VideoFrame]:
             if packet is None:
                 return
         except av.error.FFmpegError as error:  # the container ends here
-            faults.append(error.strerror)
+            faults.append(str(error.strerror))
             return
         try:
             yield from packet.decode()
         except av.error.EOFError:
             return
         except av.error.FFmpegError as error:
-            faults.append(error.strerror)
+            faults.append(str(error.strerror))
 
 
 def _upright(frame: av.VideoFrame) -> np.ndarray:

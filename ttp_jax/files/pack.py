@@ -21,7 +21,9 @@ def pack(workdir: str | pathlib.Path, path: str | pathlib.Path) -> int:
     if not config:
         raise ValueError(f'{workdir}: found no config.json beside its checkpoints, expected one')
     tree = checkpoint.read_everything(pathlib.Path(workdir))
-    packed.save(path, {part: tree[part] for part in packed.PARTS if part in tree}, config)
+    packed.save(
+        pathlib.Path(path), {part: tree[part] for part in packed.PARTS if part in tree}, config
+    )
     return pathlib.Path(path).stat().st_size
 
 

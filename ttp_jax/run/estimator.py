@@ -101,10 +101,10 @@ class Estimator:
             keep={0: len(clip.frames) - 1},
         )
         adapted = next(results)[1]
-        if verdict.finite(adapted, adapted).status != verdict.PERSONALIZED:
-            found = verdict.finite(adapted, adapted)
+        judged = verdict.finite(adapted, adapted)
+        if judged.status != verdict.PERSONALIZED or adapted.trainable is None:
             before = self.predict(frames, boxes)
-            return self, before._replace(status=found.status, reason=found.reason)
+            return self, before._replace(status=judged.status, reason=judged.reason)
         params = partition.merge(adapted.trainable, self._shared.frozen)
         found = self._keypoints(adapted, where)._replace(status=verdict.PERSONALIZED)
         return dataclasses.replace(self, params=params), found
@@ -195,7 +195,7 @@ def _runner(config_json: str, mode: str) -> many_people.Runner:
     method = inner_loop.Method(
         model=model.clone(train=False, lowering=layers.suited_lowering('joint')),
         perceptual=_perceptual_of(config)._replace(lowering=layers.suited_lowering('joint')),
-        objective=_objective(config, model),
+        objective=_objective(config, model),  # type: ignore[arg-type]  # None: nobody is adapted
         tx=inner_loop.optimizer(
             learning_rate=steps.learning_rate,
             images_first=steps.images_first,

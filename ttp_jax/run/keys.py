@@ -8,7 +8,7 @@ import itertools
 import numbers
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ttp_jax.data import mixed, sets
@@ -241,7 +241,7 @@ def affects(key: str) -> frozenset[str]:
     return KEYS[key].affects if key in KEYS else ALL
 
 
-def flat(tree: dict, prefix: str = '') -> dict:
+def flat(tree: Mapping, prefix: str = '') -> dict:
     """A nested dict as one from dotted names to values."""
     items: dict = {}
     for name, value in tree.items():

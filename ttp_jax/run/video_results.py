@@ -144,7 +144,7 @@ def clips_of(run: Run, video: Video) -> dict[str, list[int]]:
 
 def stills(parts: Sequence[FilmedClip], before: Found, after: Found) -> list[page.Still]:
     """The frames in which personalization moved the joints most, as their clips show them."""
-    pictures = []
+    pictures: list[page.Still] = []
     for row in charts.most_changed(before, after, count=STILLS):
         frame = int(before.frames[row])
         clip = next(clip for clip in parts if frame in clip.track.frames)

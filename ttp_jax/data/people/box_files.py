@@ -92,7 +92,7 @@ def _corners(box: Sequence[float], sides: tuple[str, ...]) -> Sequence[float]:
 
 def _number(value: str | None, path: pathlib.Path, line: int, name: str) -> float:
     try:
-        return float(value)
+        return float(value)  # type: ignore[arg-type]  # None is a TypeError
     except (TypeError, ValueError):
         raise ValueError(f'{path}: line {line}: {name} is {value!r}, expected a number') from None
 
@@ -147,7 +147,9 @@ def _detection(each: Mapping[str, Any], frame_of: Mapping[Any, int]) -> tuple[fl
 def _tracks(people: Mapping[str, Iterable[Sequence[float]]], path: pathlib.Path) -> list[Track]:
     if not people:
         raise ValueError(f'{path}: holds no person, expected rows of boxes')
-    return [_track(person, np.array(sorted(rows)), path) for person, rows in people.items()]
+    return [
+        _track(person, np.array(sorted(map(tuple, rows))), path) for person, rows in people.items()
+    ]
 
 
 def _track(person: str, rows: np.ndarray, path: pathlib.Path) -> Track:

@@ -104,8 +104,10 @@ def _within(track: Track, frames: int) -> Track:
     if not inside.all():
         logging.warning(
             'person %s: %d boxes are of frames behind the last of the %d that could be read',
-            track.person, (~inside).sum(), frames,
-        )  # fmt: skip
+            track.person,
+            (~inside).sum(),
+            frames,
+        )
     return dataclasses.replace(track, frames=track.frames[inside], boxes=track.boxes[inside])
 
 

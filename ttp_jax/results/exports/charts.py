@@ -31,8 +31,8 @@ def losses(values: np.ndarray) -> Figure:
     values = np.asarray(values, np.float64).ravel()
     window = len(values) // 20
     steps = np.arange(1, len(values) + 1)
-    faint = {'alpha': 0.3, 'linewidth': 0.8} if window > 1 else {'linewidth': 1.5}
-    axes.plot(steps, values, color=_AFTER, **faint)
+    alpha, width = (0.3, 0.8) if window > 1 else (1.0, 1.5)
+    axes.plot(steps, values, color=_AFTER, alpha=alpha, linewidth=width)
     if window > 1:
         mean = np.convolve(values, np.full(window, 1 / window), 'valid')
         axes.plot(steps[window // 2 : window // 2 + len(mean)], mean, color=_AFTER)
@@ -57,10 +57,12 @@ def trajectories(before: Found, after: Found | None, *, skeleton: Skeleton) -> F
     handles = [
         panels[0].plot([], [], color=colour, linestyle=style, label=label)[0]
         for colour, style, label in (
-            (_BEFORE, '-', 'x before'), (_BEFORE, '--', 'y before'),
-            (_AFTER, '-', 'x after'), (_AFTER, '--', 'y after'),
+            (_BEFORE, '-', 'x before'),
+            (_BEFORE, '--', 'y before'),
+            (_AFTER, '-', 'x after'),
+            (_AFTER, '--', 'y after'),
         )[: 2 if after is None else 4]
-    ]  # fmt: skip
+    ]
     figure.legend(handles=handles, loc='outside upper right', ncols=4, frameon=False, fontsize=9)
     return figure
 
@@ -97,7 +99,8 @@ def movement(before: Found, after: Found) -> np.ndarray:
 
 def most_changed(before: Found, after: Found, *, count: int) -> list[int]:
     """The rows of the frames that changed most, most first, none close to another one."""
-    score, rows = movement(before, after).mean(axis=1), []
+    score = movement(before, after).mean(axis=1)
+    rows: list[int] = []
     apart = max(1, len(score) // (2 * count))
     for row in np.argsort(-score, kind='stable').tolist():
         if len(rows) < count and all(abs(row - other) >= apart for other in rows):

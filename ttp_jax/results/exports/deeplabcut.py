@@ -52,8 +52,8 @@ def _columns(people: Sequence[Found], joints: Sequence[str]):
     """The names of the header's rows, and each column's values in them."""
     parts = [joint.replace(' ', '_') for joint in joints]
     if len(people) == 1:
-        names = ('scorer', 'bodyparts', 'coords')
-        return names, list(itertools.product([SCORER], parts, _COORDS))
+        columns = itertools.product([SCORER], parts, _COORDS)
+        return ('scorer', 'bodyparts', 'coords'), list(columns)
     individuals = [person.person for person in people]
     names = ('scorer', 'individuals', 'bodyparts', 'coords')
     return names, list(itertools.product([SCORER], individuals, parts, _COORDS))

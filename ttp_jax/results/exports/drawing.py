@@ -36,14 +36,14 @@ def skeleton(
     for outline in (True, False):
         for first, second in body.bones:
             colour = paint[first] if paint[first] == paint[second] else _blend(paint, first, second)
-            line(image, joints[first], joints[second], _OUTLINE if outline else colour,
-                 width + 2 * outline)  # fmt: skip
+            stroke = _OUTLINE if outline else colour
+            line(image, joints[first], joints[second], stroke, width + 2 * outline)
     for point, colour in zip(joints, paint):
         dot(image, point, width + 2, _OUTLINE)
         dot(image, point, width + 1, colour)
 
 
-def _blend(paint: Sequence[tuple[int, int, int]], first: int, second: int) -> tuple[int, ...]:
+def _blend(paint: Sequence[tuple[int, ...]], first: int, second: int) -> tuple[int, ...]:
     return tuple((a + b) // 2 for a, b in zip(paint[first], paint[second]))
 
 

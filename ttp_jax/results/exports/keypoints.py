@@ -8,7 +8,7 @@ import csv
 import itertools
 import pathlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,8 +39,11 @@ def joined(parts: Sequence[Found]) -> list[Found]:
 
 def _one(parts: Sequence[Found]) -> Found:
     parts = sorted(parts, key=lambda part: int(part.frames[0]))
-    arrays = (np.concatenate([part[i] for part in parts]) for i in range(1, 6))
-    return Found(parts[0].person, *arrays, all(part.personalized for part in parts))
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in Found._fields[1:6]
+    }
+    whole = all(part.personalized for part in parts)
+    return parts[0]._replace(personalized=whole, **arrays)
 
 
 def runs(found: Found) -> list[slice]:

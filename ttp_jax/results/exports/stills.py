@@ -58,17 +58,19 @@ def _view_panels(name: str, view: View, joints: np.ndarray, skeleton: Skeleton) 
     ]
     if view.reconstruction is not None:
         panels.append(_titled(drawing.enlarged(view.reconstruction, scale), 'target rebuilt'))
-        panels.append(_titled(_keypoints(view, scale), 'keypoints'))
+    if view.self_supervised is not None:
+        dots = _keypoints(view.target, view.self_supervised, scale)
+        panels.append(_titled(dots, 'keypoints'))
     return [*panels, _titled(_joints(view, joints, scale, skeleton), 'joints')]
 
 
-def _keypoints(view: View, scale: float) -> np.ndarray:
-    image = drawing.enlarged(view.target, scale)
-    hues = np.linspace(0, 160, len(view.self_supervised)).astype(np.uint8)
+def _keypoints(target: np.ndarray, keypoints: np.ndarray, scale: float) -> np.ndarray:
+    image = drawing.enlarged(target, scale)
+    hues = np.linspace(0, 160, len(keypoints)).astype(np.uint8)
     paint = np.full((1, len(hues), 3), 230, np.uint8)
     paint[0, :, 0] = hues
     for point, colour in zip(
-        drawing.moved(view.self_supervised, scale), cv2.cvtColor(paint, cv2.COLOR_HSV2RGB)[0]
+        drawing.moved(keypoints, scale), cv2.cvtColor(paint, cv2.COLOR_HSV2RGB)[0]
     ):
         drawing.dot(image, point, 5, (255, 255, 255))
         drawing.dot(image, point, 4, tuple(map(int, colour)))
