@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from ttp_jax.networks import perceptual
+from ttp_jax import geometry, heatmaps
+from ttp_jax.data.skeletons import PENN_ACTION
+from ttp_jax.networks import layers, perceptual
 from ttp_jax.networks.model import VARIANTS, PoseModel
-from ttp_jax.objectives import registry
+from ttp_jax.objectives import alignment, flips, pseudo_labels, registry, temporal
 from ttp_jax.objectives.entropy import spatial_entropy
 from ttp_jax.objectives.objective import NORMS, Context
+from ttp_jax.objectives.supervised import supervised
 from ttp_jax.personalize import partition
 
 
@@ -45,15 +48,15 @@ def test_an_objective_runs_on_every_variant_with_its_heads_and_names_what_is_mis
         return
     assert registry.choose(name, model) is objective
     crops = jnp.zeros((2, 32, 32, 3))
-    means, features = jnp.ones(1), perceptual.load('none')
+    means, context = jnp.ones(1), Context(perceptual.load('none'), mirror=PENN_ACTION.mirror)
     outcome = jax.eval_shape(
         lambda variables: nn.apply(objective.loss, model)(
-            variables, crops, crops, means, jax.random.key(0), Context(features)
+            variables, crops, crops, means, jax.random.key(0), context
         ),
         shapes[variant],
     )
     assert outcome.loss.shape == () and outcome.loss_means.shape == means.shape
-    assert name in outcome.metrics
+    assert outcome.metrics and {value.shape for value in outcome.metrics.values()} == {()}
 
 
 def test_a_variant_has_its_own_task_and_an_unknown_name_is_answered_with_the_known():
@@ -84,6 +87,115 @@ def test_entropy_of_flat_heatmaps_is_that_of_a_fair_choice_and_of_a_peak_is_none
     peak[:, 1, 2] = 100
     np.testing.assert_allclose(spatial_entropy(flat), np.log(16), rtol=1e-6)
     np.testing.assert_allclose(spatial_entropy(peak), 0, atol=1e-6)
+
+
+NEIGHBOURS = ('entropy_all', 'pseudo_labels', 'flips', 'temporal', 'alignment')
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+@pytest.mark.parametrize('name', NEIGHBOURS)
+def test_tasks_that_rebuild_nothing_move_encoder_and_self_supervised_head_alone(
+    shapes, variant, name
+):
+    params = shapes[variant]['params']
+    moved, held = partition.split(params, frozen=registry.OBJECTIVES[name].frozen)
+    assert {path.split('/')[0] for path in moved} <= {'encoder', 'self_supervised_head'}
+    norms, _ = partition.split(params, frozen=registry.OBJECTIVES['entropy'].frozen)
+    assert norms.keys() <= held.keys()
+
+
+def gaussians(joints, *, peak=1.0, size=16):
+    """Heatmaps `[1, size, size, J]` of joints `[J, 2]` in cells."""
+    maps = [heatmaps.gaussian_map(jnp.array(j), size=(size, size), sigma=1.0) for j in joints]
+    return peak * jnp.stack(maps, axis=-1)[None]
+
+
+def test_mirrored_heatmaps_with_sides_exchanged_are_consistent_and_others_are_not():
+    joints, mirror = [(4.0, 5.0), (11.0, 6.0), (8.0, 9.0)], (1, 0, 2)
+    seen = gaussians(joints)
+    of_mirrored = gaussians([(16 - joints[j][0], joints[j][1]) for j in mirror])
+    consistent = flips.difference(seen, flips.unmirrored(of_mirrored, mirror))
+    np.testing.assert_allclose(consistent, 0, atol=1e-12)
+    assert flips.difference(seen, flips.unmirrored(of_mirrored, (0, 1, 2))) > 1e-3
+    with pytest.raises(ValueError, match='mirror has 0 joints, expected the 3 of the heatmaps'):
+        flips.unmirrored(of_mirrored, ())
+
+
+def test_images_are_mirrored_as_crops_are_flipped():
+    frame = np.random.default_rng(0).uniform(0, 255, (40, 50, 3))
+    box = np.array([10.0, 8, 30, 28])
+    warp = [
+        geometry.warp(
+            frame,
+            geometry.augmented_affine(box, geometry.Augmentation(flip=flip), size=16),
+            size=16,
+        )
+        for flip in (False, True)
+    ]
+    mine = flips.mirrored(warp[0][None])[0]
+    np.testing.assert_allclose(mine[:, 1:], warp[1][:, 1:], atol=1e-2)
+
+
+def test_sure_predictions_are_their_own_labels_and_unsure_ones_are_none():
+    joints = [(4.0, 5.0), (11.0, 6.0)]
+    sure = gaussians(joints)
+    maps, weights = pseudo_labels.labels(sure, sigma=1.0)
+    np.testing.assert_array_equal(weights, [[1, 1]])
+    np.testing.assert_allclose(supervised(sure, maps, weights), 0, atol=1e-6)
+    blurred = 0.7 * sure  # sure enough, not what a label looks like: there is something to learn
+    assert supervised(blurred, *pseudo_labels.labels(blurred, sigma=1.0)) > 1e-4
+    maps, weights = pseudo_labels.labels(gaussians(joints, peak=0.4), sigma=1.0)
+    np.testing.assert_array_equal(weights, [[0, 0]])
+
+
+def test_no_gradient_goes_through_pseudo_labels():
+    def learned(predicted):
+        maps, weights = pseudo_labels.labels(predicted, sigma=1.0)
+        return maps.sum() + weights.sum()
+
+    assert not jax.grad(learned)(gaussians([(4.0, 5.0)])).any()
+
+
+def test_joints_that_look_alike_in_both_frames_are_told_and_exchanged_ones_are_not():
+    features = jnp.eye(3)[jnp.array([[0, 1], [2, 0]])][None]  # `[1, 2, 2, 3]`: a colour a cell
+    joints = jnp.zeros((1, 2, 2, 3)).at[0, [0, 0, 1], [0, 1, 0], [0, 1, 2]].set(1.0)
+    seen = temporal.descriptors(features, joints)
+    np.testing.assert_allclose(seen[0], np.eye(3), atol=1e-5)
+    least = np.log(1 + 2 * np.exp(-1 / temporal.TEMPERATURE))
+    np.testing.assert_allclose(temporal.confusion(seen, seen), least, rtol=1e-3)
+    exchanged = seen[:, jnp.array([1, 0, 2])]
+    assert temporal.confusion(seen, exchanged) > 1
+    alike = jnp.ones_like(seen) / np.sqrt(3)
+    np.testing.assert_allclose(temporal.confusion(alike, alike), np.log(3), rtol=1e-5)
+
+
+def test_features_are_aligned_when_their_statistics_are_those_that_were_stored():
+    x = np.random.default_rng(0).normal(3.0, 2.0, (2, 4, 4, 5))
+    mean, variance = x.mean((0, 1, 2)), x.var((0, 1, 2))
+    np.testing.assert_allclose(alignment.misalignment(x, mean, variance), 0, atol=1e-5)
+    off = alignment.misalignment(x + np.sqrt(variance), mean, variance)
+    np.testing.assert_allclose(off, 1, rtol=1e-4)  # one stored deviation
+    np.testing.assert_allclose(
+        alignment.misalignment(x, mean, variance / 2), 1, rtol=1e-3
+    )  # one stored variance
+
+
+def test_every_norm_of_an_encoder_is_compared_with_what_it_has_stored():
+    class Two(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            for name in ('bn1', 'bn2'):
+                x = layers.BatchNorm(use_running_average=True, name=name)(x)
+            return x
+
+    x = np.random.default_rng(0).normal(0.0, 1.0, (4, 8, 8, 2))
+    x = (x - x.mean((0, 1, 2))) / x.std((0, 1, 2))
+    stored = {name: {'mean': jnp.zeros(2), 'var': jnp.ones(2)} for name in ('bn1', 'bn2')}
+    stored['bn2']['mean'] += 2.0
+    norm = {'scale': jnp.ones(2), 'bias': jnp.zeros(2)}
+    variables = {'params': {'bn1': norm, 'bn2': norm}, 'batch_stats': stored}
+    found = nn.apply(lambda encoder: alignment.norms_of(encoder, x), Two())(variables)
+    np.testing.assert_allclose(found, [0, 2], atol=1e-3)
 
 
 def test_images_are_rebuilt_and_compared_at_a_part_of_their_size():

@@ -142,6 +142,7 @@ def joint_loss(
     perceptual: Perceptual,
     objective: Objective | None,
     reconstruction_weight: float,
+    mirror: tuple[int, ...],
     axis_name: str | None,
 ):
     """Labelled loss + weight x the objective's, and (batch_stats, loss_means, metrics).
@@ -151,7 +152,9 @@ def joint_loss(
       task_keys: `[B]`, one per sample, for what the task draws.
     """
     target, source, maps, weights = crops
-    context = Context(perceptual._replace(lowering=model.lowering), axis_name=axis_name)
+    context = Context(
+        perceptual._replace(lowering=model.lowering), axis_name=axis_name, mirror=mirror
+    )
 
     def forward(model: PoseModel):
         seen = model.heatmaps(target)
@@ -207,6 +210,7 @@ def train_step(
         perceptual=perceptual,
         objective=objective,
         reconstruction_weight=reconstruction_weight,
+        mirror=mirror,
         axis_name=axis_name,
     )
     if axis_name:

@@ -266,7 +266,10 @@ class PoseModel(nn.Module):
 
     def heatmaps(self, images: jax.Array) -> Heatmaps:
         """Images `[N, H, W, 3]` to heatmaps: all that prediction needs (paper section 3.1)."""
-        features = self.encoder(images)
+        return self.read(self.encoder(images))
+
+    def read(self, features: jax.Array) -> Heatmaps:
+        """The encoder's features `[N, h, w, features]` to heatmaps."""
         rotation = self_supervised = affinity = None
         if self.variant == 'shared_rotation':
             rotation = self.rotation_head(features.mean((1, 2)))

@@ -1,15 +1,16 @@
 """Entropy of the predicted heatmaps, to be lowered: TENT's objective (Wang et al., ICLR 2021).
 
-As in TENT, only the scales and biases of norms are trained. Unlike there, norms keep the statistics
-of the training data: the frames of one step are augmented copies of a few images, whose own
-statistics say little.
+As in TENT, 'entropy' trains the scales and biases of norms alone; 'entropy_all' trains what the
+paper's task may move of the networks that see, to tell the objective from the parameters. Unlike
+there, norms keep the statistics of the training data: the frames of one step are augmented copies
+of a few images, whose own statistics say little.
 """
 
 import jax
 import jax.numpy as jnp
 
 from ttp_jax.networks.model import PoseModel
-from ttp_jax.objectives.objective import NORMS, Context, Objective, Outcome, everything_but
+from ttp_jax.objectives.objective import NORMS, SEEING, Context, Objective, Outcome, everything_but
 
 
 def spatial_entropy(heatmaps: jax.Array) -> jax.Array:
@@ -35,3 +36,4 @@ def loss(
 
 
 ENTROPY = Objective('entropy', loss, heads=(), frozen=(everything_but(NORMS),))
+ENTROPY_ALL = Objective('entropy_all', loss, heads=(), frozen=SEEING)

@@ -18,6 +18,14 @@ from ttp_jax.networks.perceptual import Perceptual
 NORMS = r'.*/(bn|norm|deconv_bn|downsample_bn)[^/]*/(scale|bias)'
 LABELLED_HEAD = r'(affinity_transformer|supervised_head)/.*'
 
+# Frozen by tasks that read heatmaps and rebuild nothing: as above, and the networks that draw, of
+# which such a task knows nothing. What moves is the encoder and the self-supervised head.
+SEEING = (
+    NORMS,
+    r'(affinity_transformer|supervised_head|rotation_head|appearance_encoder|pose_encoder|renderer)'
+    r'/.*',
+)
+
 
 def everything_but(pattern: str) -> str:
     """The pattern of every whole parameter path that `pattern` does not match."""
@@ -29,11 +37,13 @@ class Context(NamedTuple):
 
     seen: the target's heatmaps, where joint training has computed them already.
     axis_name: the devices that share a batch, if several do.
+    mirror: for each labelled joint the one it becomes in a mirrored image: `Skeleton.mirror`.
     """
 
     perceptual: Perceptual
     seen: Heatmaps | None = None
     axis_name: str | None = None
+    mirror: tuple[int, ...] = ()
 
 
 class Outcome(NamedTuple):

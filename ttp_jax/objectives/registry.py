@@ -1,12 +1,28 @@
 """The objectives by name, and which of them each variant of the model is trained with."""
 
 from ttp_jax.networks.model import PoseModel
-from ttp_jax.objectives.entropy import ENTROPY
+from ttp_jax.objectives.alignment import ALIGNMENT
+from ttp_jax.objectives.entropy import ENTROPY, ENTROPY_ALL
+from ttp_jax.objectives.flips import FLIPS
 from ttp_jax.objectives.objective import Objective
+from ttp_jax.objectives.pseudo_labels import PSEUDO_LABELS
 from ttp_jax.objectives.reconstruction import RECONSTRUCTION
 from ttp_jax.objectives.rotation import ROTATION
+from ttp_jax.objectives.temporal import TEMPORAL
 
-OBJECTIVES = {objective.name: objective for objective in (RECONSTRUCTION, ROTATION, ENTROPY)}
+OBJECTIVES = {
+    objective.name: objective
+    for objective in (
+        RECONSTRUCTION,
+        ROTATION,
+        ENTROPY,
+        ENTROPY_ALL,
+        PSEUDO_LABELS,
+        FLIPS,
+        TEMPORAL,
+        ALIGNMENT,
+    )
+}
 
 # The rows of the paper's table (section 4.2); 'baseline' learns from labels alone.
 OF_VARIANT = {

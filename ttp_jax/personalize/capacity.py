@@ -38,15 +38,18 @@ def activation_bytes(
     objective: Objective | None,
     size: int,
     batch: int,
+    mirror: tuple[int, ...] = (),
 ) -> int:
     """What the forward pass of one person's step leaves for the backward pass, parameters aside.
 
     Nothing without an objective. Only shapes are used: arguments may be `jax.ShapeDtypeStruct`s.
-    size: of a crop's side, pixels.
+    size: of a crop's side, pixels; mirror: as in `inner_loop.Method`.
     """
     if objective is None:
         return 0
-    one_loss = functools.partial(inner_loop.self_supervised_loss, model=model, objective=objective)
+    one_loss = functools.partial(
+        inner_loop.self_supervised_loss, model=model, objective=objective, mirror=mirror
+    )
     crops = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.float32)
     fixed = jax.tree.leaves((trainable, frozen, batch_stats, perceptual.weights))
     known = {(x.shape, x.dtype) for x in fixed}

@@ -92,7 +92,7 @@ class Method(NamedTuple):
     """How a person is adapted; static, the same for everyone.
 
     augment is what training used: arguments of `geometry.sample_augmentation`. epochs: steps for
-    each frame of the clip.
+    each frame of the clip. mirror: of the skeleton, for objectives that flip images.
     """
 
     model: PoseModel
@@ -104,6 +104,7 @@ class Method(NamedTuple):
     batch: int
     augment: Mapping[str, float]
     epochs: int = 1
+    mirror: tuple[int, ...] = ()
 
     @property
     def predicts_while_learning(self) -> bool:
@@ -228,6 +229,7 @@ def _step(carry, index: jax.Array, *, shared: Shared, person: Person, rng, metho
         model=method.model,
         perceptual=method.perceptual._replace(weights=shared.features),
         objective=method.objective,
+        mirror=method.mirror,
     )
     new, value = adapt_step(
         state, shared.frozen, shared.batch_stats, target, source, loss_rng, tx=method.tx, loss=loss
@@ -265,11 +267,13 @@ def self_supervised_loss(
     model: PoseModel,
     perceptual: Perceptual,
     objective: Objective,
+    mirror: tuple[int, ...] = (),
 ) -> tuple[jax.Array, jax.Array]:
     """(loss, new running means) of crops `[B, S, S, 3]`; no label is read (paper section 3.1)."""
     variables = {'params': partition.merge(trainable, frozen), 'batch_stats': batch_stats}
     loss = nn.apply(objective.loss, model)
-    outcome = loss(variables, target, source, loss_means, rng, Context(perceptual))
+    context = Context(perceptual, mirror=mirror)
+    outcome = loss(variables, target, source, loss_means, rng, context)
     return outcome.loss, outcome.loss_means
 
 

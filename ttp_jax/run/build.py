@@ -161,6 +161,7 @@ class Run:
             objective=self.adapts_by,
             size=self.spec.size,
             batch=config.batch,
+            mirror=self.data.skeleton.mirror,
         )
         return placement.place(
             self.people,
@@ -194,6 +195,7 @@ class Run:
             batch=config.batch,
             augment=self.config.train.augment.to_dict(),
             epochs=steps.epochs,
+            mirror=self.data.skeleton.mirror,
         )
 
     def runner(self, schedule: str) -> many_people.Runner:
