@@ -106,7 +106,9 @@ def _personalize() -> dict:
         'schedules': ('online', 'offline'),
         'objective': '',  # what people are adapted by: '' for what training used
         'batch': 8,
-        'frozen': (),  # patterns of parameter paths; empty: what the paper freezes
+        # Names ('norms', 'all but encoder'; personalize/partition.py has them) or patterns of
+        # parameter paths; empty: what the paper freezes.
+        'frozen': (),
         'people_per_chunk': 0,  # adapted at once; 0: as many as fit, on a CPU one a core
         'lowering': 'auto',
         'dtype': 'float32',
