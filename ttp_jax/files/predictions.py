@@ -57,12 +57,15 @@ def load(path: pathlib.Path, *, mark: str) -> Adapted | None:
         raise ValueError(f'{path}: not a file of predictions ({error}); remove it') from None
 
 
-def save_arrays(path: pathlib.Path, arrays: Mapping, *, mark: str) -> None:
+def save_arrays(
+    path: pathlib.Path, arrays: Mapping, *, mark: str, compressed: bool = False
+) -> None:
     """Writes named arrays to a file, with what made them."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    write = np.savez_compressed if compressed else np.savez
     with whole_file.replacing(path) as temporary, open(temporary, 'wb') as file:
         named: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
-        np.savez(file, mark=np.asarray(mark), **named)
+        write(file, mark=np.asarray(mark), **named)
 
 
 def load_arrays(path: pathlib.Path, *, mark: str) -> dict[str, np.ndarray] | None:
@@ -73,9 +76,18 @@ def load_arrays(path: pathlib.Path, *, mark: str) -> dict[str, np.ndarray] | Non
     """
     if not path.is_file():
         return None
+    found = read_arrays(path)
+    return found if str(found.pop('mark', '')) == mark else None
+
+
+def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """What `save_arrays` wrote, whatever made it; its mark is one more array, `mark`.
+
+    Raises:
+      ValueError: for a file that is not there or cannot be read, naming it.
+    """
     try:
         with np.load(path) as file:
-            found = dict(file)
+            return dict(file)
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f'{path}: cannot be read ({error}); remove it') from error
-    return found if str(found.pop('mark', '')) == mark else None

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from ttp_jax.data import clips
+from ttp_jax.files import digest
 from ttp_jax.personalize import many_people, partition, verdict
 from ttp_jax.personalize.many_people import Adapted
 from ttp_jax.results import views
@@ -95,7 +96,7 @@ def store_of(run: Run, phase: str) -> Store:
         phase,
         marks.of_code(),
         marks.of_settings(resume.settings_of(run.config, phase)),
-        marks.of_tree((run.state.params, run.state.batch_stats, run.state.loss_means)),
+        digest.of_tree((run.state.params, run.state.batch_stats, run.state.loss_means)),
     )
     return Store(
         run.workdir,
