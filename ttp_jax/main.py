@@ -12,6 +12,7 @@ if __name__ == '__main__':
 import datetime
 import os
 import pathlib
+import signal
 import sys
 
 import jax
@@ -20,6 +21,7 @@ from ml_collections import config_flags
 
 from ttp_jax.personalize import capacity
 from ttp_jax.results import report
+from ttp_jax.run.interrupt import Stopped
 from ttp_jax.run.job import execute
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -76,6 +78,9 @@ def main(argv: list[str]) -> None:
         if DEBUG.value:
             raise
         sys.exit(f'error: {error}')
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)
     print(report.table(result))
     print(f'\nReport: {workdir / "report.md"}')
 

@@ -93,8 +93,8 @@ def pack(values: np.ndarray, kind: str) -> Packed:
     """Values in few bits; any shape."""
     if kind == 'bfloat16':  # as whole numbers: the file's format has no such type
         codes = np.asarray(values, ml_dtypes.bfloat16).view(np.uint16)
-        return {'codes': codes, 'scale': np.float32(1)}
-    scale = np.float32(np.abs(values).max(initial=0) / 127)
+        return {'codes': codes, 'scale': np.ones((), np.float32)}
+    scale = np.asarray(np.abs(values).max(initial=0) / 127, np.float32)
     codes = np.rint(values / (scale or 1)).astype(np.int8)
     return {'codes': codes, 'scale': scale}
 

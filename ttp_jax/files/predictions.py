@@ -1,10 +1,11 @@
 """Everyone's predictions as files: there as soon as they are made, and never made twice.
 
 Contract. A phase's folder holds `<clip id>.npz` for each person: `joints [T, J, 2]`, image pixels
-(x, y); `scores [T, J]`, the heatmaps' maxima; `losses [T, epochs]` while adapting; `names [J]` of
-the joints; `status` and `reason` of whose predictions they are; `failed_at`; and `mark`, which says
-what made them: weights, settings, code and frames. A file is whole or not there, so that a run that
-was stopped goes on with the next person; one with another mark is stale and is made again.
+(x, y); `scores [T, J]`, the heatmaps' maxima; both NaN of somebody who could not be predicted;
+`losses [T, epochs]` while adapting; `names [J]` of the joints; `status`, `reason` and `gain` of
+whose predictions they are; `failed_at`; `seconds`; and `mark`, which says what made them: weights,
+settings, code and frames. A file is whole or not there, so that a run that was stopped goes on with
+the next person; one with another mark is stale and is made again.
 """
 
 import pathlib
@@ -29,6 +30,8 @@ def save(path: pathlib.Path, adapted: Adapted, *, names: Sequence[str], mark: st
             'failed_at': adapted.failed_at,
             'status': adapted.status,
             'reason': adapted.reason,
+            'gain': adapted.gain,
+            'seconds': adapted.seconds,
             'names': list(names),
         },
         mark=mark,
@@ -52,9 +55,20 @@ def load(path: pathlib.Path, *, mark: str) -> Adapted | None:
             int(found['failed_at']),
             status=str(found['status']),
             reason=str(found['reason']),
+            gain=float(found['gain']),
+            seconds=float(found['seconds']),
         )
     except KeyError as error:
         raise ValueError(f'{path}: not a file of predictions ({error}); remove it') from None
+
+
+def mark_of(path: pathlib.Path) -> str | None:
+    """The mark of a file of arrays; None where there is no file, or none that can be read."""
+    try:
+        with np.load(path) as file:
+            return str(file['mark'])
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+        return None
 
 
 def save_arrays(

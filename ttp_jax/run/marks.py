@@ -35,8 +35,16 @@ def of_code() -> str:
 def of_clip(clip: Clip) -> str:
     """Of a clip's id, boxes, length, and its first, middle and last frame."""
     count = len(clip.frames)
-    shown = [np.asarray(clip.frames[t]) for t in (0, count // 2, count - 1)]
+    shown = [_frame(clip, t) for t in (0, count // 2, count - 1)]
     return digest([clip.id, np.float32(clip.boxes), count, *shown])
+
+
+def _frame(clip: Clip, index: int) -> np.ndarray | str:
+    """A frame; or why it cannot be read: a person's results change when it is mended."""
+    try:
+        return np.asarray(clip.frames[index])
+    except ValueError as error:
+        return str(error)
 
 
 def of_settings(settings: Any) -> str:
