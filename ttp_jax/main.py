@@ -12,6 +12,7 @@ if __name__ == '__main__':
 import datetime
 import os
 import pathlib
+import signal
 import sys
 
 import jax
@@ -21,6 +22,7 @@ from ml_collections import ConfigDict, config_flags
 from ttp_jax.personalize import capacity
 from ttp_jax.results import report
 from ttp_jax.run import job, video_job
+from ttp_jax.run.interrupt import Stopped
 
 CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'What to run, e.g. configs/joint.py', lock_config=True
@@ -83,6 +85,9 @@ def main(argv: list[str]) -> None:
         if DEBUG.value:
             raise
         sys.exit(f'error: {error}')
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)
     print(told)
 
 

@@ -1,10 +1,11 @@
 """Everyone's predictions as files: there as soon as they are made, and never made twice.
 
 Contract. A phase's folder holds `<clip id>.npz` for each person: `joints [T, J, 2]`, image pixels
-(x, y); `scores [T, J]`, the heatmaps' maxima; `losses [T, epochs]` while adapting; `names [J]` of
-the joints; `status` and `reason` of whose predictions they are; `failed_at`; and `mark`, which says
-what made them: weights, settings, code and frames. A file is whole or not there, so that a run that
-was stopped goes on with the next person; one with another mark is stale and is made again.
+(x, y); `scores [T, J]`, the heatmaps' maxima; both NaN of somebody who could not be predicted;
+`losses [T, epochs]` while adapting; `names [J]` of the joints; `status`, `reason` and `gain` of
+whose predictions they are; `failed_at`; `seconds`; and `mark`, which says what made them: weights,
+settings, code and frames. A file is whole or not there, so that a run that was stopped goes on with
+the next person; one with another mark is stale and is made again.
 """
 
 import pathlib
@@ -29,6 +30,8 @@ def save(path: pathlib.Path, adapted: Adapted, *, names: Sequence[str], mark: st
             'failed_at': adapted.failed_at,
             'status': adapted.status,
             'reason': adapted.reason,
+            'gain': adapted.gain,
+            'seconds': adapted.seconds,
             'names': list(names),
         },
         mark=mark,
@@ -52,17 +55,31 @@ def load(path: pathlib.Path, *, mark: str) -> Adapted | None:
             int(found['failed_at']),
             status=str(found['status']),
             reason=str(found['reason']),
+            gain=float(found['gain']),
+            seconds=float(found['seconds']),
         )
     except KeyError as error:
         raise ValueError(f'{path}: not a file of predictions ({error}); remove it') from None
 
 
-def save_arrays(path: pathlib.Path, arrays: Mapping, *, mark: str) -> None:
+def mark_of(path: pathlib.Path) -> str | None:
+    """The mark of a file of arrays; None where there is no file, or none that can be read."""
+    try:
+        with np.load(path) as file:
+            return str(file['mark'])
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+        return None
+
+
+def save_arrays(
+    path: pathlib.Path, arrays: Mapping, *, mark: str, compressed: bool = False
+) -> None:
     """Writes named arrays to a file, with what made them."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    write = np.savez_compressed if compressed else np.savez
     with whole_file.replacing(path) as temporary, open(temporary, 'wb') as file:
         named: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
-        np.savez(file, mark=np.asarray(mark), **named)
+        write(file, mark=np.asarray(mark), **named)
 
 
 def load_arrays(path: pathlib.Path, *, mark: str) -> dict[str, np.ndarray] | None:
@@ -73,9 +90,18 @@ def load_arrays(path: pathlib.Path, *, mark: str) -> dict[str, np.ndarray] | Non
     """
     if not path.is_file():
         return None
+    found = read_arrays(path)
+    return found if str(found.pop('mark', '')) == mark else None
+
+
+def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """What `save_arrays` wrote, whatever made it; its mark is one more array, `mark`.
+
+    Raises:
+      ValueError: for a file that is not there or cannot be read, naming it.
+    """
     try:
         with np.load(path) as file:
-            found = dict(file)
+            return dict(file)
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f'{path}: cannot be read ({error}); remove it') from error
-    return found if str(found.pop('mark', '')) == mark else None

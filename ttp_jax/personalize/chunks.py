@@ -93,15 +93,38 @@ def segments(length: int, segment: int) -> list[np.ndarray]:
 
 
 def stack_people(people: Sequence[clips.Clip], *, frames: int, size: tuple[int, int]) -> Person:
-    """Clips as one batch of people, zero-padded to `frames` frames of `size` (height, width)."""
+    """Clips as one batch of people, zero-padded to `frames` frames of `size` (height, width).
+
+    Raises:
+      ValueError: for a frame that cannot be read or is of another size than its clip's first.
+    """
+    batch, reasons = stack_readable(people, frames=frames, size=size)
+    if wrong := [reason for reason in reasons if reason]:
+        raise ValueError(wrong[0])
+    return batch
+
+
+def stack_readable(
+    people: Sequence[clips.Clip], *, frames: int, size: tuple[int, int]
+) -> tuple[Person, list[str]]:
+    """(as `stack_people`, by person '' or why their frames cannot be read).
+
+    A clip that cannot be read is black: others of the batch are computed as if it could.
+    """
     padded = np.zeros((len(people), frames, *size, 3), np.uint8)
     boxes = np.zeros((len(people), frames, 4), np.float32)
     boxes[:] = (0, 0, size[1], size[0])  # a box of no size has no crop, not even a padded one
-    sizes = np.zeros((len(people), 2), np.int32)
+    sizes = np.full((len(people), 2), size, np.int32)
+    reasons = [''] * len(people)
     for i, clip in enumerate(people):
-        stacked = clips.stack_clip(clip)
+        try:
+            stacked = clips.stack_clip(clip)
+        except ValueError as error:
+            reasons[i] = str(error)
+            continue
         n, h, w, _ = stacked.shape
         padded[i, :n, :h, :w] = stacked
         boxes[i, :n] = clip.boxes
         sizes[i] = h, w
-    return Person(padded, sizes, boxes, np.array([len(c.frames) for c in people], np.int32))
+    lengths = np.array([len(clip.frames) for clip in people], np.int32)
+    return Person(padded, sizes, boxes, lengths), reasons

@@ -1,10 +1,13 @@
 """Many people: the functions of one person's loop, lifted with vmap and spread over devices.
 
 Contract: a person's result depends on the person, the weights and the seed, not on who else is
-there, nor on how many people share a chunk or a device. No collective: people are independent.
+there, nor on how many people share a chunk or a device. No collective: people are independent. One
+whose frames cannot be read has a result that says so; the others of the chunk go on.
 """
 
 import functools
+import math
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ttp_jax.data import clips
 from ttp_jax.personalize import partition
-from ttp_jax.personalize.chunks import Chunk, segments, stack_people
+from ttp_jax.personalize.chunks import Chunk, segments, stack_readable
 from ttp_jax.personalize.inner_loop import (
     HEALTHY,
     Loop,
@@ -28,6 +31,7 @@ from ttp_jax.personalize.inner_loop import (
     predict_frames,
 )
 
+FAILED = 'failed'
 PEOPLE = 'people'  # the axis of the mesh
 SEGMENT = 8  # frames that one call works off
 
@@ -58,7 +62,8 @@ class Adapted(NamedTuple):
 
     failed_at: the first step whose loss or gradient was not finite, after which nothing was learned
     any more; `inner_loop.HEALTHY` if there was none. trainable: their private weights of a moment,
-    where they were asked for. status, reason: see `verdict`.
+    and learned: those of the end, where they were asked for. status, reason, gain: see `verdict`.
+    seconds: an even share of what the chunk took, compilation included.
     """
 
     joints: np.ndarray
@@ -68,6 +73,20 @@ class Adapted(NamedTuple):
     trainable: partition.Flat | None = None
     status: str = ''
     reason: str = ''
+    seconds: float = math.nan
+    gain: float = math.nan
+    learned: partition.Flat | None = None
+
+    @property
+    def predicted(self) -> bool:
+        """Whether there are predictions: without any, joints and scores are NaN."""
+        return bool(np.isfinite(self.joints).all())
+
+
+def unreadable(clip: clips.Clip, reason: str, *, joints: int) -> Adapted:
+    """The result of somebody whose frames cannot be read: no predictions, and why."""
+    nothing = np.full((len(clip.frames), joints, 2), np.nan, np.float32)
+    return Adapted(nothing, nothing[..., 0], np.zeros((0, 0)), status=FAILED, reason=reason)
 
 
 def make_runner(
@@ -155,12 +174,14 @@ def predict_people(
     """(index, predictions) of everyone in `chunks` with the shared weights, not adapted yet."""
     params, batch_stats = runner.everywhere((params, batch_stats))
     for chunk in chunks:
-        batch, parts = _stack(people, chunk, runner)
+        since = time.monotonic()
+        batch, parts, reasons = _stack(people, chunk, runner)
         seen = [runner.before(params, batch_stats, batch, frames) for frames in parts]
         joined = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *jax.device_get(seen))
-        for row, index in _rows(chunk):
-            n = len(people[index].frames)
-            yield index, Adapted(joined.joints[row, :n], joined.scores[row, :n], np.zeros((0, 0)))
+        no_losses = np.zeros((len(chunk.members), len(parts) * runner.segment, 0))
+        healthy = np.full(len(chunk.members), HEALTHY)
+        results = _unpack(people, chunk, (*joined, no_losses, healthy), reasons)
+        yield from _timed(results, since)
 
 
 def personalize_people(
@@ -171,6 +192,7 @@ def personalize_people(
     shared: Shared,
     seed: int,
     keep: Mapping[int, int] | None = None,
+    keep_learned: bool = False,
     on_segment: Callable[[float, int], None] = lambda loss, frames: None,
 ) -> Iterator[tuple[int, Adapted]]:
     """(index, adapted predictions) of everyone in `chunks`, a chunk of people at a time.
@@ -183,11 +205,13 @@ def personalize_people(
       seed: what a person's steps draw follows from it and the clip's id.
       keep: by index of those whose weights are wanted, the frame at whose prediction they are
         taken.
+      keep_learned: whether everyone's weights of the end are wanted.
       on_segment: is told, after each segment, the mean loss and how many frames were worked off.
     """
     keep, shared = keep or {}, runner.everywhere(shared)
     for chunk in chunks:
-        batch, parts = _stack(people, chunk, runner)
+        since = time.monotonic()
+        batch, parts, reasons = _stack(people, chunk, runner)
         keys = runner.spread(person_keys([people[i] for i in chunk.members], seed))
         kept: dict[int, partition.Flat] = {}
 
@@ -204,15 +228,26 @@ def personalize_people(
         for row, index in _rows(chunk):
             if index in keep and index not in kept:
                 kept[index] = _weights_of(progress, row)
-        yield from _unpack(people, chunk, progress, kept)
+        arrays = (*progress.predictions, progress.losses, progress.failed_at)
+        results = _unpack(people, chunk, jax.device_get(arrays), reasons)
+        for index, result in _timed(results, since):
+            if result.status != FAILED:
+                row = chunk.members.index(index)
+                learned = _weights_of(progress, row) if keep_learned else None
+                result = result._replace(trainable=kept.get(index), learned=learned)
+            yield index, result
 
 
 def _stack(people, chunk: Chunk, runner: Runner):
-    """(the chunk's people on the devices, frame indices of each segment)."""
+    """(the chunk's people on the devices, frame indices of each segment, who is unreadable).
+
+    The last as `stack_readable` gives it.
+    """
     members = [people[i] for i in chunk.members]
     parts = segments(max(len(clip.frames) for clip in members), runner.segment)
     frames = len(segments(chunk.frames, runner.segment)) * runner.segment
-    return runner.spread(stack_people(members, frames=frames, size=chunk.size)), parts
+    batch, reasons = stack_readable(members, frames=frames, size=chunk.size)
+    return runner.spread(batch), parts, reasons
 
 
 def _rows(chunk: Chunk) -> list[tuple[int, int]]:
@@ -235,19 +270,32 @@ def _weights_of(progress: Progress, row: int) -> partition.Flat:
     return {path: np.array(leaf[row]) for path, leaf in progress.state.trainable.items()}
 
 
-def _unpack(people, chunk: Chunk, progress: Progress, kept: Mapping[int, partition.Flat]):
-    """Everyone's own result, cut to their own length."""
-    joints, scores = jax.device_get(progress.predictions)
-    losses, failed_at = jax.device_get((progress.losses, progress.failed_at))
+def _unpack(
+    people, chunk: Chunk, arrays: Sequence[np.ndarray], reasons: Sequence[str]
+) -> list[tuple[int, Adapted]]:
+    """Everyone's own result, cut to their own length.
+
+    Args:
+      arrays: joints, scores, losses and failed_at, with a leading axis of the chunk's rows.
+      reasons: as `stack_readable` gives them.
+    """
+    joints, scores, losses, failed_at = arrays
+    found = []
     for row, index in _rows(chunk):
-        n = len(people[index].frames)
-        yield (
-            index,
-            Adapted(
-                np.array(joints[row, :n]),
-                np.array(scores[row, :n]),
-                np.array(losses[row, :n]),
-                int(failed_at[row]),
-                kept.get(index),
-            ),
+        clip, n = people[index], len(people[index].frames)
+        result = Adapted(
+            np.array(joints[row, :n]),
+            np.array(scores[row, :n]),
+            np.array(losses[row, :n]),
+            int(failed_at[row]),
         )
+        if reasons[row]:
+            result = unreadable(clip, reasons[row], joints=joints.shape[2])
+        found.append((index, result))
+    return found
+
+
+def _timed(results: list[tuple[int, Adapted]], since: float) -> list[tuple[int, Adapted]]:
+    """The results of one chunk, each with an even share of the seconds since it was begun."""
+    each = (time.monotonic() - since) / len(results)
+    return [(index, result._replace(seconds=each)) for index, result in results]

@@ -7,15 +7,29 @@ a mask on the optimiser would copy the frozen leaves as well.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import flax.traverse_util
 from chex import Array
 
+from ttp_jax.objectives.objective import LABELLED_HEAD, NORMS
+
 Flat = dict[str, Array]
 
 IMAGE_NETWORKS = r'(appearance_encoder|pose_encoder|renderer)/.*'  # they draw; the rest sees
+
+# The usual choices of what to freeze, each as patterns of whole paths. 'all but NAME' is the rest.
+GROUPS: dict[str, tuple[str, ...]] = {
+    'nothing': (),
+    'encoder': ('encoder/.*',),
+    'last': (r'encoder/(resnet/layer4_|deconv).*', 'self_supervised_head/.*'),
+    'head': ('self_supervised_head/.*',),
+    'images': (IMAGE_NETWORKS,),
+    'transformer': (LABELLED_HEAD,),
+    'norms': (NORMS,),
+}
+ALL_BUT = 'all but '
 
 
 def flatten(tree: Mapping[str, Any]) -> Flat:
@@ -24,25 +38,43 @@ def flatten(tree: Mapping[str, Any]) -> Flat:
 
 
 def split(params: Mapping[str, Any], *, frozen: Sequence[str]) -> tuple[Flat, Flat]:
-    """Splits `params` into (trainable, frozen) by regular expressions on the whole path.
+    """Splits `params` into (trainable, frozen).
+
+    Args:
+      frozen: what is frozen, as `claimed` takes it.
 
     Raises:
-      ValueError: when a pattern claims no leaf, or when nothing is left to train.
+      ValueError: when one of `frozen` claims no leaf, or when nothing is left to train.
     """
     flat = flatten(params)
-    for pattern in frozen:
-        if not any(re.fullmatch(pattern, path) for path in flat):
-            raise ValueError(
-                f'frozen pattern {pattern!r} matches no parameter; '
-                f'there are {len(flat)}, such as {next(iter(flat))!r}'
-            )
-    held = {path for path in flat if any(re.fullmatch(p, path) for p in frozen)}
+    held: set[str] = set().union(*(claimed(choice, flat) for choice in frozen))
     if len(held) == len(flat):
         raise ValueError(f'frozen patterns {list(frozen)} leave nothing to train')
     return (
         {p: v for p, v in flat.items() if p not in held},
         {p: v for p, v in flat.items() if p in held},
     )
+
+
+def claimed(choice: str, paths: Collection[str]) -> set[str]:
+    """The paths that a choice stands for.
+
+    Args:
+      choice: a name of `GROUPS`, 'all but ' and such a name, or a regular expression of whole
+        paths.
+
+    Raises:
+      ValueError: when there is no such path, though the choice is not 'nothing'.
+    """
+    name = choice.removeprefix(ALL_BUT)
+    patterns = GROUPS.get(name, (choice,))
+    found = {path for path in paths if any(re.fullmatch(p, path) for p in patterns)}
+    if not found and name != 'nothing':
+        raise ValueError(
+            f'frozen pattern {choice!r} matches no parameter; there are {len(paths)}, such as '
+            f'{next(iter(paths))!r}, and names of groups: {", ".join(GROUPS)}'
+        )
+    return {*paths} - found if choice != name and name in GROUPS else found
 
 
 def merge(trainable: Flat, frozen: Flat) -> dict[str, Any]:

@@ -5,30 +5,38 @@ without any label. A person who failed, or whom a judge would rather leave alone
 shared weights predict.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from ttp_jax.personalize.inner_loop import HEALTHY
-from ttp_jax.personalize.many_people import Adapted
+from ttp_jax.personalize.many_people import FAILED, Adapted
 
-PERSONALIZED, KEPT, FAILED = 'personalized', 'kept', 'failed'
+PERSONALIZED, KEPT = 'personalized', 'kept'
 
 
 class Verdict(NamedTuple):
-    """status: 'personalized', 'kept' (the shared weights' predictions) or 'failed'; and why."""
+    """status: 'personalized', 'kept' (the shared weights' predictions) or 'failed'; and why.
+
+    gain: what personalization is estimated to change in the person's score, points of PCK; NaN
+    where nobody estimates it.
+    """
 
     status: str
     reason: str = ''
+    gain: float = math.nan
 
 
 Judge = Callable[[Adapted, Adapted], Verdict]
 
 
 def finite(before: Adapted, after: Adapted) -> Verdict:
-    """Failed where a loss, a gradient or a prediction was not finite; else personalized."""
-    del before
+    """Failed where frames, a loss, a gradient or a prediction were no good; else personalized."""
+    for result in (before, after):
+        if result.status == FAILED:
+            return Verdict(FAILED, result.reason)
     if after.failed_at != HEALTHY:
         return Verdict(FAILED, f'loss or gradient of step {after.failed_at} is not finite')
     bad = np.argwhere(~np.isfinite(after.joints))
@@ -42,4 +50,4 @@ def settled(before: Adapted, after: Adapted, *, judge: Judge = finite) -> Adapte
     verdict = judge(before, after)
     if verdict.status != PERSONALIZED:
         after = after._replace(joints=before.joints, scores=before.scores)
-    return after._replace(status=verdict.status, reason=verdict.reason)
+    return after._replace(status=verdict.status, reason=verdict.reason, gain=verdict.gain)

@@ -11,9 +11,9 @@ where nothing could be scored. Its keys:
   people    [{'id': clip, phase: percent, ...}], in the order of the clips
   compared  {phase: {improved, hurt, unchanged: people, mean_gain, interval: points}} to `before`,
             every person counting once
-To these the caller may add `command`, `config`, `seed`, `git`, `seconds` ({phase: seconds}) and
-`made` ({phase: how many frames were predicted in these seconds}, where an earlier run had predicted
-the others).
+To these the caller may add `failed` ({id: why}), `command`, `config`, `seed`, `git`, `seconds`
+({phase: seconds}) and `made` ({phase: how many frames were predicted in these seconds}, where an
+earlier run had predicted the others).
 """
 
 import functools
@@ -59,14 +59,17 @@ _CAPTIONS = {
 
 
 def summarise(
-    clips: Sequence[Clip], predictions: Mapping[str, Sequence[np.ndarray]], *, skeleton: Skeleton
+    clips: Sequence[Clip],
+    predictions: Mapping[str, Sequence[np.ndarray | None]],
+    *,
+    skeleton: Skeleton,
 ) -> dict[str, Any]:
     """Scores of every phase, for all people together and for each of them (paper section 4.1).
 
     Args:
       clips: the people; those without labels have no score.
       predictions: phase to one `[frames, joints, 2]` array per clip, image pixels; `before` first,
-        then any others.
+        then any others. None of a person who could not be predicted: they have no score at all.
       skeleton: the data set's joints.
 
     Returns:
@@ -77,14 +80,20 @@ def summarise(
         the wrong shape: the message names the phase and the clip.
     """
     _check(clips, predictions, skeleton)
-    joints, visibility = zip(*(_labels(clip, skeleton) for clip in clips), strict=True)
+    missing = [any(joints is None for joints in own) for own in zip(*predictions.values())]
+    labels = [
+        _unseen(clip, skeleton) if lacking else _labels(clip, skeleton)
+        for clip, lacking in zip(clips, missing, strict=True)
+    ]
+    known = {phase: _filled(found, labels) for phase, found in predictions.items()}
+    joints, visibility = zip(*labels, strict=True)
     score = functools.partial(
         metrics.pooled_pck, joints=joints, visibility=visibility, skeleton=skeleton
     )
-    pooled = {phase: score(found) for phase, found in predictions.items()}
+    pooled = {phase: score(found) for phase, found in known.items()}
     people = {
         phase: metrics.people_pck(found, joints, visibility, skeleton=skeleton)
-        for phase, found in predictions.items()
+        for phase, found in known.items()
     }
     unit = 'px' if skeleton.torso is None else ''
     report = {
@@ -100,14 +109,26 @@ def summarise(
 
 def _labels(clip: Clip, skeleton: Skeleton) -> Labels:
     """The clip's labels; of a clip without any, joints that nobody sees: they are not scored."""
-    if clip.labels is not None:
-        return clip.labels
+    return _unseen(clip, skeleton) if clip.labels is None else clip.labels
+
+
+def _unseen(clip: Clip, skeleton: Skeleton) -> Labels:
     frames, joints = len(clip.frames), len(skeleton.joints)
     return Labels(np.zeros((frames, joints, 2)), np.zeros((frames, joints)))
 
 
+def _filled(found: Sequence[np.ndarray | None], labels: Sequence[Labels]) -> list[np.ndarray]:
+    """Predictions, with those that are missing anywhere: nobody sees their joints."""
+    return [
+        np.zeros_like(own.joints) if joints is None else joints
+        for joints, own in zip(found, labels, strict=True)
+    ]
+
+
 def _check(
-    clips: Sequence[Clip], predictions: Mapping[str, Sequence[np.ndarray]], skeleton: Skeleton
+    clips: Sequence[Clip],
+    predictions: Mapping[str, Sequence[np.ndarray | None]],
+    skeleton: Skeleton,
 ) -> None:
     """Raises ValueError as `summarise` says."""
     phases = list(predictions)
@@ -121,7 +142,8 @@ def _check(
                 f'{phase}: found predictions of {len(found)} people, expected {len(clips)}'
             )
         for clip, joints in zip(clips, found, strict=True):
-            _check_clip(f'{phase}: predictions of clip {clip.id}', clip, joints, skeleton)
+            if joints is not None:
+                _check_clip(f'{phase}: predictions of clip {clip.id}', clip, joints, skeleton)
 
 
 def _check_clip(name: str, clip: Clip, joints: np.ndarray, skeleton: Skeleton) -> None:
@@ -227,14 +249,16 @@ def _rows(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _counted(report: Mapping[str, Any]) -> str:
-    people = report['people']
-    unscored = sum(person['before'] is None for person in people)
+    people, failed = report['people'], report.get('failed', {})
+    unscored = sum(person['before'] is None and person['id'] not in failed for person in people)
     text = f'{_count(len(people), "person", "people")}, {_count(report["frames"], "frame")}.'
     text += ' Scores are percent, over all frames together.'
     if report['compared']:
         text += ' Gains are points per person, mean [95 % interval over people].'
     if unscored:
         text += f' People without a visible joint, hence without a score: {unscored}.'
+    if failed:
+        text += f' Failed: {_count(len(failed), "person", "people")}.'
     return text
 
 
@@ -285,6 +309,7 @@ def _markdown(report: Mapping[str, Any], workdir: pathlib.Path, pictures: Sequen
         table(report).strip(),
         '## People',
         _people(report),
+        _failed(report),
     ]
     if pictures:
         sections += ['## Pictures', *(_picture(workdir, picture) for picture in pictures)]
@@ -312,6 +337,12 @@ def _people(report: Mapping[str, Any]) -> str:
         scores = (_number(person[phase]) for phase in report['mpck'])
         rows.append([person['id'], *scores, _marked(gain)])
     return _rows(['person', *report['mpck'], f'gain {last}'], rows)
+
+
+def _failed(report: Mapping[str, Any]) -> str:
+    """Who failed, and why."""
+    lines = [f'- `{name}`: {reason}' for name, reason in report.get('failed', {}).items()]
+    return '\n'.join(['### Failed\n', *lines]) if lines else ''
 
 
 def _gain_of(person: Mapping[str, Any], phase: str) -> float | None:

@@ -1,12 +1,19 @@
-"""The phases `before`, `online` and `offline`: everyone's predictions, kept one by one."""
+"""The phases `before`, `online` and `offline`: everyone's predictions, kept one by one.
 
+Contract: a person is done when their predictions are stored, and their line of `results.jsonl` is
+written right after. Somebody for whom there are no predictions, not even the shared network's, has
+failed in every phase; that stops nobody else.
+"""
+
+import socket
 from collections.abc import Collection, Iterator, Mapping
 
 from ttp_jax.data import clips
+from ttp_jax.files import digest
 from ttp_jax.personalize import many_people, partition, verdict
 from ttp_jax.personalize.many_people import Adapted
-from ttp_jax.results import views
-from ttp_jax.run import marks, progress, resume
+from ttp_jax.results import rows, views
+from ttp_jax.run import interrupt, marks, progress, resume
 from ttp_jax.run.build import Run
 from ttp_jax.run.store import Store
 
@@ -18,36 +25,80 @@ def before_phase(run: Run) -> list[Adapted]:
     store = store_of(run, 'before')
     done = store.load()
     for index, result in predict(run, done=done):
-        clip = run.people[index]
-        if (reason := verdict.finite(result, result).reason) != '':
-            raise ValueError(f'clip {clip.id}: before personalization, {reason}')
-        if index in store.drawn:
+        result = checked(result)
+        if result.predicted and index in store.drawn:
             store.save_view(index, view(run, index, run.state.params))
         store.save(index, result)
         done[index] = result
+    if not any(result.predicted for result in done.values()):
+        index, result = next(iter(done.items()))
+        raise ValueError(
+            f'clip {run.people[index].id}, like all others: before personalization, {result.reason}'
+        )
     return in_order(done)
 
 
-def adapted_phase(
-    run: Run, schedule: str, before: list[Adapted], *, judge: verdict.Judge = verdict.finite
-) -> tuple[list[Adapted], int]:
+def checked(result: Adapted) -> Adapted:
+    """A prediction with the shared weights, as failed where it is no good."""
+    found = verdict.finite(result, result)
+    failed = found.status == verdict.FAILED
+    return result._replace(status=verdict.FAILED, reason=found.reason) if failed else result
+
+
+def adapted_phase(run: Run, schedule: str, before: list[Adapted]) -> tuple[list[Adapted], int]:
     """(everyone's results under one schedule, how many frames they were made of just now).
 
     Args:
-      before: everyone's predictions with the shared weights, which count where `judge` says so.
+      before: everyone's predictions with the shared weights, which count where `run.judge` says so.
     """
-    store, frozen = store_of(run, schedule), run.shared.frozen
+    store = store_of(run, schedule)
     done, made = store.load(), 0
+    run.ledger.begin(schedule, known_rows(run, store, before, done))
     keep = {index: pictured_frame(run.people[index]) for index in store.drawn}
     for index, result in personalize(run, schedule, keep=keep, done=done):
-        result = verdict.settled(before[index], result, judge=judge)
-        if result.trainable is not None:
-            params = partition.merge(result.trainable, frozen)
-            store.save_view(index, view(run, index, params))
+        result = verdict.settled(before[index], result, judge=run.judge)
+        keep_weights(run, store, index, result)
         store.save(index, result)
-        done[index] = result._replace(trainable=None)
+        run.ledger.add(row_of(run, store, index, before[index], result))
+        done[index] = result._replace(trainable=None, learned=None)
         made += len(run.people[index].frames)
     return in_order(done), made
+
+
+def keep_weights(run: Run, store: Store, index: int, result: Adapted) -> None:
+    """Stores what a person's weights saw, of those who are drawn, and the weights if wanted."""
+    shared = run.shared
+    if result.trainable is not None:
+        params = partition.merge(result.trainable, shared.frozen)
+        store.save_view(index, view(run, index, params))
+    if result.learned is not None and result.status == verdict.PERSONALIZED:
+        base = digest.of_tree((run.state.params, run.state.batch_stats))
+        store.save_weights(index, result.learned, shared.trainable, digest=base)
+
+
+def row_of(run: Run, store: Store, index: int, before: Adapted, after: Adapted) -> rows.Row:
+    """A person's line in `results.jsonl`."""
+    return rows.row(
+        run.people[index],
+        store.phase,
+        before,
+        after,
+        skeleton=run.data.skeleton,
+        host=socket.gethostname(),
+        predictions=store.path('predictions', index).relative_to(run.workdir).as_posix(),
+    )
+
+
+def known_rows(
+    run: Run, store: Store, before: list[Adapted], done: Mapping[int, Adapted]
+) -> list[rows.Row]:
+    """The lines of those who are done already, and of those whose clips cannot be used."""
+    lengths = {clip.id: len(clip.frames) for clip in run.data.test}
+    left_out = [
+        rows.refused(name, store.phase, reason, frames=lengths[name], host=socket.gethostname())
+        for name, reason in run.refused.items()
+    ]
+    return left_out + [row_of(run, store, i, before[i], after) for i, after in done.items()]
 
 
 def predict(run: Run, *, done: Collection[int] = ()) -> Results:
@@ -70,13 +121,18 @@ def personalize(
       keep: by index, the frame at whose prediction somebody's weights are wanted.
     """
     frames = [len(clip.frames) for clip in run.people]
-    with progress.bar(
-        schedule, total=sum(frames), initial=sum(frames[i] for i in done), unit='frame'
-    ) as bar:
+    total, initial = sum(frames), sum(frames[i] for i in done)
+    bar_of = progress.bar(schedule, total=total, initial=initial, unit='frame')
+    with interrupt.heeded() as stop, bar_of as bar:
 
         def on_segment(loss: float, frames: int) -> None:
             bar.set_postfix(loss=f'{loss:.3f}', refresh=False)
             bar.update(frames)
+            if stop.asked:
+                raise interrupt.Stopped(
+                    f'stopped while personalizing {schedule}, as SIGTERM asked; everyone who was '
+                    'done is kept, and the same command goes on with the others'
+                )
 
         yield from many_people.personalize_people(
             run.people,
@@ -85,6 +141,7 @@ def personalize(
             shared=run.shared,
             seed=run.config.seed,
             keep=keep,
+            keep_learned=bool(run.config.personalize.save_weights),
             on_segment=on_segment,
         )
 
@@ -95,7 +152,8 @@ def store_of(run: Run, phase: str) -> Store:
         phase,
         marks.of_code(),
         marks.of_settings(resume.settings_of(run.config, phase)),
-        marks.of_tree((run.state.params, run.state.batch_stats, run.state.loss_means)),
+        run.guard_text if phase != 'before' else '',
+        digest.of_tree((run.state.params, run.state.batch_stats, run.state.loss_means)),
     )
     return Store(
         run.workdir,
@@ -104,6 +162,7 @@ def store_of(run: Run, phase: str) -> Store:
         [marks.together(of_run, of_clip) for of_clip in run.clip_marks],
         run.data.skeleton.joints,
         range(min(run.config.pictures, len(run.people))),
+        run.config.personalize.save_weights if phase != 'before' else '',
     )
 
 

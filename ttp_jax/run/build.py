@@ -15,12 +15,21 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from ttp_jax import convert, train
-from ttp_jax.data import clips, pairs, sets, stream
+from ttp_jax.data import clips, pairs, sets, skeletons, stream
 from ttp_jax.files import checkpoint
 from ttp_jax.networks import layers, perceptual
 from ttp_jax.objectives import registry
-from ttp_jax.personalize import capacity, inner_loop, many_people, partition, placement
-from ttp_jax.run import check_config, marks
+from ttp_jax.personalize import (
+    capacity,
+    guard,
+    inner_loop,
+    many_people,
+    partition,
+    placement,
+    verdict,
+)
+from ttp_jax.run import check_config, isolation, marks
+from ttp_jax.run.ledger import Ledger
 from ttp_jax.run.resume import check_same_model, flat
 
 # What the networks compute in; parameters, statistics, losses and keypoints stay float32.
@@ -33,8 +42,10 @@ class Run:
     def __init__(self, config: ConfigDict, workdir: pathlib.Path):
         self.config, self.workdir = config, workdir
         self.seconds: dict[str, float] = {}
+        self.ledger = Ledger(workdir, host=jax.process_index(), hosts=jax.process_count())
         check_config.check(config, devices=len(capacity.training_devices()))
-        _, subtract_one = sets.labels(config.data.name)
+        skeleton, subtract_one = sets.labels(config.data.name)
+        self.guard_text, self.judge = self.choose_judge(skeleton)
         self.perceptual = perceptual.load(
             config.perceptual.kind,
             seed=config.perceptual.seed,
@@ -63,6 +74,13 @@ class Run:
         with self.phase('data'):
             self.load_data()
 
+    def choose_judge(self, skeleton: skeletons.Skeleton) -> tuple[str, verdict.Judge]:
+        """(the rule that the config names, as its file has it; who decides whose results count)."""
+        if not (path := self.config.personalize.guard):
+            return '', verdict.finite
+        rule = guard.read(path)
+        return guard.text(rule), guard.judge(rule, bones=skeleton.bones)
+
     def load_data(self) -> None:
         """The splits that are used: in memory if they fit, else with frames decoded when used.
 
@@ -75,10 +93,9 @@ class Run:
         self.bank = None
         if training and clips.fit_in(self.data.train, gib=config.resident_gib):
             self.bank = clips.stack_clips(self.data.train)
-        clips.check_ids(self.data.test)
-        self.people = self.data.test
-        if clips.fit_in(self.people, gib=config.resident_gib):
-            self.people = [clips.decoded(clip) for clip in self.people]
+        self.people, self.refused = isolation.usable(
+            self.data.test, gib=config.resident_gib, strict=self.config.strict
+        )
 
     def batches(self, first: int) -> Iterator[pairs.Pairs]:
         """The batches of the steps from `first` on, the same whether in memory or not."""

@@ -32,6 +32,7 @@ def small() -> ConfigDict:
             },
             'train': _train(),
             'personalize': _personalize(),
+            'strict': False,  # whether one person who fails makes the whole job one that failed
             'pictures': 4,  # test people to draw before and after
         }
     ).lock()
@@ -110,7 +111,11 @@ def _personalize() -> dict:
         'schedules': ('online', 'offline'),
         'objective': '',  # what people are adapted by: '' for what training used
         'batch': 8,
-        'frozen': (),  # patterns of parameter paths; empty: what the paper freezes
+        # Names ('norms', 'all but encoder'; personalize/partition.py has them) or patterns of
+        # parameter paths; empty: what the paper freezes.
+        'frozen': (),
+        'guard': '',  # a file of experiments/guard.py: who had better keep the shared predictions
+        'save_weights': '',  # or 'bfloat16' or 'int8': everyone's, as differences to the network's
         'people_per_chunk': 0,  # adapted at once; 0: as many as fit, on a CPU one a core
         'lowering': 'auto',
         'dtype': 'float32',

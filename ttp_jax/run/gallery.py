@@ -36,11 +36,12 @@ def draw_overview(run: Run, summary: Mapping, results: Results) -> None:
     log, (*_, last) = run.workdir / 'metrics.jsonl', results.values()
     rows = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
     losses = {name: [a.losses for a in each] for name, each in results.items() if name != 'before'}
+    seen = [pair for pair in zip(run.people, last, strict=True) if pair[1].predicted]
     pictures.contact_sheet(
         run.workdir / 'people.png',
-        run.people,
+        [clip for clip, _ in seen],
         skeleton=run.data.skeleton,
-        predictions=[adapted.joints for adapted in last],
+        predictions=[adapted.joints for _, adapted in seen],
     )
     pictures.loss_curves(run.workdir / 'losses.png', rows, losses)
     pictures.gain_chart(run.workdir / 'gains.png', summary)
@@ -49,7 +50,7 @@ def draw_overview(run: Run, summary: Mapping, results: Results) -> None:
 def seen_people(run: Run, results: Results) -> dict[int, dict[str, views.View]]:
     """By index of those who are drawn, what the network saw of them in each phase."""
     stores = {phase: store_of(run, phase) for phase in results}
-    return {
+    everyone = {
         index: {
             phase: view
             for phase, store in stores.items()
@@ -57,6 +58,7 @@ def seen_people(run: Run, results: Results) -> dict[int, dict[str, views.View]]:
         }
         for index in stores['before'].drawn
     }
+    return {index: seen for index, seen in everyone.items() if len(seen) == len(results)}
 
 
 def predictions(run: Run, index: int, results: Results) -> dict[str, views.Prediction]:

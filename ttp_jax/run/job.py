@@ -5,13 +5,15 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 from ml_collections import ConfigDict
 
 from ttp_jax.files import whole_file
 from ttp_jax.personalize import capacity
 from ttp_jax.personalize.many_people import Adapted
+from ttp_jax.personalize.verdict import FAILED
 from ttp_jax.results import report
-from ttp_jax.run import check_config
+from ttp_jax.run import check_config, lock
 from ttp_jax.run.adaptation import adapted_phase, before_phase
 from ttp_jax.run.build import Run
 from ttp_jax.run.gallery import draw_pictures
@@ -20,8 +22,17 @@ from ttp_jax.run.training import train_phase
 
 
 def execute(config: ConfigDict, workdir: pathlib.Path) -> dict:
-    """The whole job; returns the report."""
+    """The whole job; returns the report.
+
+    Raises ValueError for what it cannot begin with; with `config.strict` also where somebody has
+    failed, at the very end.
+    """
     check_config.check(config, devices=len(capacity.training_devices()))
+    with lock.held(workdir, host=jax.process_index(), hosts=jax.process_count()):
+        return _execute(config, workdir)
+
+
+def _execute(config: ConfigDict, workdir: pathlib.Path) -> dict:
     check_workdir(workdir, config)
     run = Run(config, workdir)
     with whole_file.replacing(workdir / 'config.json') as path:
@@ -39,12 +50,22 @@ def execute(config: ConfigDict, workdir: pathlib.Path) -> dict:
         run.checkpoints.wait()
     result |= origin(run) | {'made': made}
     report.write_report(workdir, result, pictures=pictures)
+    run.ledger.close()
+    if config.strict and result['failed']:
+        name, reason = next(iter(result['failed'].items()))
+        raise ValueError(
+            f'{len(result["failed"])} of {len(result["people"])} people failed, such as {name}: '
+            f'{reason}; {workdir / "report.md"} has everyone'
+        )
     return result
 
 
 def summarise(run: Run, results: dict[str, list[Adapted]]) -> dict:
     """The report's numbers, and by phase whose predictions did not come to count, and why."""
-    joints = {phase: [adapted.joints for adapted in people] for phase, people in results.items()}
+    joints = {
+        phase: [adapted.joints if adapted.predicted else None for adapted in people]
+        for phase, people in results.items()
+    }
     statuses = {
         phase: {
             run.people[index].id: f'{adapted.status}: {adapted.reason}'
@@ -55,7 +76,19 @@ def summarise(run: Run, results: dict[str, list[Adapted]]) -> dict:
         if phase != 'before'
     }
     summary = report.summarise(run.people, joints, skeleton=run.data.skeleton)
-    return summary | {'not_personalized': statuses}
+    nothing = dict.fromkeys(results)  # somebody left out has a line, without any score
+    summary['people'] += [{'id': name} | nothing for name in run.refused]
+    return summary | {'not_personalized': statuses, 'failed': failures(run, results)}
+
+
+def failures(run: Run, results: dict[str, list[Adapted]]) -> dict[str, str]:
+    """Why somebody failed, by id: those left out, and those who failed in any phase."""
+    found = dict(run.refused)
+    for people in results.values():
+        for clip, adapted in zip(run.people, people, strict=True):
+            if adapted.status == FAILED:
+                found.setdefault(clip.id, adapted.reason)
+    return found
 
 
 def origin(run: Run) -> dict:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ttp_jax.data import mixed, sets
+from ttp_jax.files import personal
 from ttp_jax.networks import backbone, layers, model, perceptual
 from ttp_jax.objectives import registry
 from ttp_jax.personalize.schedules import SCHEDULES
@@ -217,7 +218,9 @@ KEYS = (
         'personalize.schedules': Key(several('schedule', SCHEDULES), NONE),  # which, not how
         'personalize.objective': Key(OBJECTIVE, ADAPTED),
         'personalize.batch': Key(whole(1), ADAPTED),
-        'personalize.frozen': Key(expect('a tuple of regular expressions', _are_patterns), ADAPTED),
+        'personalize.frozen': Key(expect('a tuple of names or patterns', _are_patterns), ADAPTED),
+        'personalize.guard': Key(TEXT, ADAPTED),
+        'personalize.save_weights': Key(one_of('', *personal.KINDS), NONE),
         'personalize.people_per_chunk': Key(whole(0), NONE),
         'personalize.lowering': Key(LOWERING, TESTED),
         'personalize.dtype': Key(DTYPE, TESTED),
@@ -232,7 +235,7 @@ KEYS = (
             'image_learning_rate': RATE,
         }.items()
     }
-    | {'pictures': Key(whole(0), NONE)}
+    | {'strict': Key(FLAG, NONE), 'pictures': Key(whole(0), NONE)}
 )
 
 

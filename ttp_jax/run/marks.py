@@ -6,36 +6,18 @@ not.
 """
 
 import functools
-import hashlib
 import json
 import pathlib
-from collections.abc import Iterable
 from typing import Any
 
-import jax
 import numpy as np
 
 import ttp_jax
 from ttp_jax.data.clips import Clip
+from ttp_jax.files.digest import digest
 
 # Only these parts of the package have a say in predictions.
 _CODE = ('networks', 'objectives', 'personalize', 'data', 'geometry.py', 'heatmaps.py')
-
-
-def digest(parts: Iterable[Any]) -> str:
-    """The first 16 digits of a hash over strings, numbers and arrays, in order."""
-    found = hashlib.sha256()
-    for part in parts:
-        array = np.ascontiguousarray(part)
-        found.update(repr((array.dtype.str, array.shape)).encode())
-        found.update(array.tobytes())
-    return found.hexdigest()[:16]
-
-
-def of_tree(tree: Any) -> str:
-    """Of all arrays of a tree, with their names."""
-    leaves, _ = jax.tree.flatten_with_path(tree)
-    return digest(part for path, leaf in leaves for part in (jax.tree_util.keystr(path), leaf))
 
 
 @functools.cache
@@ -53,8 +35,16 @@ def of_code() -> str:
 def of_clip(clip: Clip) -> str:
     """Of a clip's id, boxes, length, and its first, middle and last frame."""
     count = len(clip.frames)
-    shown = [np.asarray(clip.frames[t]) for t in (0, count // 2, count - 1)]
+    shown = [_frame(clip, t) for t in (0, count // 2, count - 1)]
     return digest([clip.id, np.float32(clip.boxes), count, *shown])
+
+
+def _frame(clip: Clip, index: int) -> np.ndarray | str:
+    """A frame; or why it cannot be read: a person's results change when it is mended."""
+    try:
+        return np.asarray(clip.frames[index])
+    except ValueError as error:
+        return str(error)
 
 
 def of_settings(settings: Any) -> str:

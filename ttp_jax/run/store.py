@@ -1,8 +1,9 @@
 """Where a phase's results are: everyone's predictions and, of those who are drawn, what was seen.
 
-Contract: `predictions/<phase>/<id>.npz` and `views/<phase>/<id>.npz` in the workdir, whole or not
-there, each with the mark of what made it (`marks`). What an earlier start left is taken up if its
-mark is that of now.
+Contract: `predictions/<phase>/<id>.npz`, `views/<phase>/<id>.npz` and, where personal weights are
+kept, `weights/<phase>/<id>.npz` in the workdir, whole or not there, each with the mark of what made
+it (`marks`). What an earlier start left is taken up if its mark is that of now. Predictions are
+written last: whoever has them has the others.
 """
 
 import pathlib
@@ -11,15 +12,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ttp_jax.files import predictions
+from ttp_jax.files import personal, predictions
+from ttp_jax.personalize import partition
 from ttp_jax.personalize.many_people import Adapted
+from ttp_jax.personalize.verdict import PERSONALIZED
 from ttp_jax.results.views import View
 
 
 class Store(NamedTuple):
     """One phase's files.
 
-    ids, marks `[people]`; names `[J]` of joints; drawn: who has a view too.
+    ids, marks `[people]`; names `[J]` of joints; drawn: who has a view too; weights: the kind of
+    personal weights (`personal.KINDS`), '': none.
     """
 
     workdir: pathlib.Path
@@ -28,9 +32,10 @@ class Store(NamedTuple):
     marks: Sequence[str]
     names: Sequence[str]
     drawn: Sequence[int]
+    weights: str = ''
 
     def path(self, kind: str, index: int) -> pathlib.Path:
-        """A person's file; kind: 'predictions' or 'views'."""
+        """A person's file; kind: 'predictions', 'views' or 'weights'."""
         return self.workdir / kind / self.phase / f'{self.ids[index]}.npz'
 
     def load(self) -> dict[int, Adapted]:
@@ -42,15 +47,35 @@ class Store(NamedTuple):
         found = {
             index: predictions.load(self.path('predictions', index), mark=mark)
             for index, mark in enumerate(self.marks)
-            if index not in self.drawn or self.view(index) is not None
         }
-        return {index: adapted for index, adapted in found.items() if adapted is not None}
+        return {
+            index: adapted
+            for index, adapted in found.items()
+            if adapted is not None and self._has_all(index, adapted)
+        }
+
+    def _has_all(self, index: int, adapted: Adapted) -> bool:
+        """Whether what belongs to a person's predictions is there too."""
+        viewed = not adapted.predicted or index not in self.drawn or self.view(index) is not None
+        weighed = (
+            not self.weights
+            or adapted.status != PERSONALIZED
+            or predictions.mark_of(self.path('weights', index)) == self.marks[index]
+        )
+        return viewed and weighed
 
     def save(self, index: int, adapted: Adapted) -> None:
         """Writes one person's predictions."""
         predictions.save(
             self.path('predictions', index), adapted, names=self.names, mark=self.marks[index]
         )
+
+    def save_weights(
+        self, index: int, learned: partition.Flat, base: partition.Flat, *, digest: str
+    ) -> None:
+        """Writes what a person's weights differ in from the base's; digest: of the base."""
+        path, mark = self.path('weights', index), self.marks[index]
+        personal.save(path, learned, base, kind=self.weights, digest=digest, mark=mark)
 
     def save_view(self, index: int, view: View) -> None:
         """Writes what the network saw in a person's pictured frame."""

@@ -10,6 +10,7 @@ import json
 import math
 import pathlib
 import time
+from typing import NoReturn
 
 import jax
 import numpy as np
@@ -19,7 +20,7 @@ from ttp_jax import train
 from ttp_jax.files import whole_file
 from ttp_jax.files.checkpoint import Checkpoints
 from ttp_jax.personalize import capacity
-from ttp_jax.run import progress
+from ttp_jax.run import interrupt, progress
 from ttp_jax.run.build import Run
 from ttp_jax.run.profiling import Profile
 
@@ -34,7 +35,8 @@ def train_phase(run: Run) -> None:
     log = MetricsLog(run.workdir, first)
     profile = Profile(run.workdir / 'profile', tuple(config.profile))
     steps = progress.bar('train', total=config.steps, initial=first)
-    with finishing_saves(run.checkpoints), log, profile, steps as bar:
+    stopping = interrupt.heeded()
+    with finishing_saves(run.checkpoints), log, profile, steps as bar, stopping as stop:
         profile.before(first + 1, run.state)
         for index, state, metrics in train.fit(
             run.state, run.batches(first), step=training_step(run), seed=run.config.seed
@@ -49,8 +51,21 @@ def train_phase(run: Run) -> None:
                 window.finite_rows()  # or nothing is saved
                 run.checkpoints.save(state)
             bar.update()
+            if stop.asked:
+                save_and_stop(run, window)
             profile.before(index + 1, state)
     run.checkpoints.save(run.state)
+
+
+def save_and_stop(run: Run, window: 'Window') -> NoReturn:
+    """Saves the state as it is, and raises `interrupt.Stopped`."""
+    window.finite_rows()  # or nothing is saved
+    run.checkpoints.save(run.state)
+    run.checkpoints.wait()
+    raise interrupt.Stopped(
+        f'stopped after training step {int(run.state.step)}, as SIGTERM asked; it is saved, and '
+        'the same command goes on from there'
+    )
 
 
 def training_step(run: Run):
