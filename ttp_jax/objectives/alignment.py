@@ -39,8 +39,8 @@ def norms_of(encoder: nn.Module, images: jax.Array) -> list[jax.Array]:
     def watch(call, args, kwargs, context):
         norm = context.module
         if isinstance(norm, BatchNorm) and context.method_name == '__call__':
-            stored: dict = (norm.get_variable('batch_stats', name) for name in ('mean', 'var'))
-            found.append(misalignment(args[0], *stored))
+            mean, var = (norm.get_variable('batch_stats', name) for name in ('mean', 'var'))
+            found.append(misalignment(args[0], mean, var))
         return call(*args, **kwargs)
 
     with nn.intercept_methods(watch):
