@@ -18,6 +18,8 @@ from ttp_jax.objectives.objective import SEEING, Context, Objective, Outcome
 
 EPSILON = 1e-5  # added to variances, as norms do
 
+STATISTICS = ('mean', 'var')
+
 
 def misalignment(x: jax.Array, mean: jax.Array, variance: jax.Array) -> jax.Array:
     """How far the statistics of x `[..., C]` are from stored ones `[C]`; 0 if they are equal.
@@ -39,8 +41,10 @@ def norms_of(encoder: nn.Module, images: jax.Array) -> list[jax.Array]:
     def watch(call, args, kwargs, context):
         norm = context.module
         if isinstance(norm, BatchNorm) and context.method_name == '__call__':
-            mean, var = (norm.get_variable('batch_stats', name) for name in ('mean', 'var'))
-            found.append(misalignment(args[0], mean, var))
+            stored: list[jax.Array] = [
+                norm.get_variable('batch_stats', name) for name in STATISTICS
+            ]
+            found.append(misalignment(args[0], *stored))
         return call(*args, **kwargs)
 
     with nn.intercept_methods(watch):
