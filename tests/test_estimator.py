@@ -10,7 +10,6 @@ import pytest
 
 import ttp_jax
 from ttp_jax.data.drawn import synthetic
-from ttp_jax.files import differences
 
 
 @pytest.fixture(scope='module')
@@ -64,6 +63,8 @@ def test_a_personalized_model_predicts_what_it_predicted_then(model, person, tmp
     personal.save(tmp_path / 'ann', model)
     restored = model.with_person(tmp_path / 'ann').predict(frames, boxes)
     np.testing.assert_allclose(restored.scores, again.scores, rtol=0.02)
+    with pytest.raises(ValueError, match='ann: holds differences to the network .*, this one'):
+        personal.with_person(tmp_path / 'ann')  # that is not the base
 
 
 @pytest.mark.parametrize(
@@ -90,15 +91,3 @@ def test_too_little_to_learn_from(model, person):
 def test_a_missing_model_is_named(tmp_path):
     with pytest.raises(ValueError, match='no checkpoint there'):
         ttp_jax.load(tmp_path)
-
-
-def test_a_person_belongs_to_one_base(tmp_path):
-    base = {'a': {'kernel': np.ones((3, 3), np.float32)}, 'b': np.zeros(2, np.float32)}
-    learned = {'a': {'kernel': base['a']['kernel'] + 0.25}, 'b': base['b']}
-    differences.save(tmp_path / 'p', learned, base)
-    back = differences.load(tmp_path / 'p', base)
-    np.testing.assert_array_equal(back['a']['kernel'], 1.25)
-    with pytest.raises(ValueError, match='on top of another model'):
-        differences.load(tmp_path / 'p', learned)
-    with pytest.raises(ValueError, match='none: cannot be read'):
-        differences.load(tmp_path / 'none', base)

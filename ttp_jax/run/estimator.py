@@ -22,7 +22,7 @@ from ttp_jax import train
 from ttp_jax.data import pairs, sets
 from ttp_jax.data.clips import Clip
 from ttp_jax.data.people import cut_out, tracks
-from ttp_jax.files import checkpoint, differences
+from ttp_jax.files import checkpoint, digest, personal
 from ttp_jax.networks import layers, perceptual
 from ttp_jax.networks.model import PoseModel
 from ttp_jax.objectives import registry
@@ -110,12 +110,20 @@ class Estimator:
         return dataclasses.replace(self, params=params), found
 
     def save(self, path: str | pathlib.Path, base: 'Estimator') -> None:
-        """Writes what this estimator has learned on top of `base`, in half precision."""
-        differences.save(pathlib.Path(path), self.params, base.params)
+        """Writes what this estimator has learned on top of `base`, 16 bits a number."""
+        personal.save(
+            pathlib.Path(path),
+            self._shared.trainable,
+            base._shared.trainable,
+            kind='bfloat16',
+            digest=base._digest,
+        )
 
     def with_person(self, path: str | pathlib.Path) -> 'Estimator':
         """This estimator with what `save` wrote; raises ValueError unless it was the base then."""
-        return dataclasses.replace(self, params=differences.load(pathlib.Path(path), self.params))
+        shared = self._shared
+        mine = personal.load(pathlib.Path(path), shared.trainable, digest=self._digest)
+        return dataclasses.replace(self, params=partition.merge(mine, shared.frozen))
 
     @property
     def joints(self) -> tuple[str, ...]:
@@ -125,6 +133,10 @@ class Estimator:
     @property
     def _side(self) -> int:
         return round(_DETAIL * self.config.crop.size)
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        return digest.of_tree((self.params, self.batch_stats))
 
     @functools.cached_property
     def _model(self) -> PoseModel:
