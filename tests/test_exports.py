@@ -22,7 +22,9 @@ def found(frames=range(6), person='ann', personalized=False, seed=0):
     joints = rng.uniform(5, 45, (len(frames), 13, 2)).astype(np.float32)
     scores = rng.uniform(0, 1, (len(frames), 13)).astype(np.float32)
     boxes = np.tile(np.array([2, 3, 41, 42], np.float32), (len(frames), 1))
-    return keypoints.Found(person, frames, frames / 10, boxes, joints, scores, personalized)
+    return keypoints.Found(
+        person, frames, frames / 10, boxes, joints, scores, np.full(len(frames), personalized)
+    )
 
 
 def test_the_table_has_a_row_per_frame_person_and_joint(tmp_path):

@@ -12,8 +12,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ttp_jax.files import checkpoint, whole_file
+from ttp_jax.personalize import capacity
 from ttp_jax.results.exports import smoothing
-from ttp_jax.run import defaults
+from ttp_jax.run import check_config, defaults, lock
 from ttp_jax.run.adaptation import adapted_phase, before_phase
 from ttp_jax.run.build import Run
 from ttp_jax.run.keys import flat
@@ -90,6 +91,12 @@ def run_config(
 
 def personalize_videos(config: ConfigDict, settings: ConfigDict, workdir: pathlib.Path) -> str:
     """Every phase, then everything that is written, video by video; returns what to tell."""
+    check_config.check(settings, devices=len(capacity.training_devices()))
+    with lock.held(workdir):
+        return _personalize_videos(config, settings, workdir)
+
+
+def _personalize_videos(config: ConfigDict, settings: ConfigDict, workdir: pathlib.Path) -> str:
     check_workdir(workdir, settings)
     run = Run(settings, workdir)
     with whole_file.replacing(workdir / 'config.json') as path:
@@ -104,4 +111,5 @@ def personalize_videos(config: ConfigDict, settings: ConfigDict, workdir: pathli
         folder = workdir if len(videos) == 1 else workdir / video.name
         write_video(run, video, results, folder, smooth=config.smoothing)
     run.checkpoints.close()
+    run.ledger.close()
     return summary(run, results, workdir)

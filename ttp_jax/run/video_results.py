@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from absl import logging
 
 from ttp_jax.data.people.cut_out import FilmedClip
 from ttp_jax.data.people.footage import NO_BOXES
@@ -22,14 +23,19 @@ from ttp_jax.run.build import Run
 STILLS = 6  # frames that the page shows of each person
 
 Results = Mapping[str, Sequence[Adapted]]
+Parts = Mapping[str, Sequence[int]]  # by person in a video, the indices of their clips
 
 
 def write_video(
     run: Run, video: Video, results: Results, folder: pathlib.Path, *, smooth: str = ''
 ) -> None:
     """All files of one video. smooth: a kind of `smoothing`, or none."""
+    parts = clips_of(run, video, results['before'])
+    if not parts:
+        logging.warning('%s: nobody in it could be predicted', video.paths[0])
+        return
     folder.mkdir(parents=True, exist_ok=True)
-    people = {phase: found_people(run, video, adapted) for phase, adapted in results.items()}
+    people = {phase: found_people(run, parts, adapted) for phase, adapted in results.items()}
     write_keypoints(run, video, people, folder, smooth=smooth)
     *_, last = people
     shown = {'before': people['before']} | ({'after': people[last]} if last != 'before' else {})
@@ -42,24 +48,21 @@ def write_video(
     )
     page.write(
         folder / 'report.html',
-        stories(run, video, people, results),
+        stories(run, parts, people, results),
         title=video.paths[0].name,
         skeleton=run.data.skeleton,
         seconds={phase: run.seconds[phase] for phase in results},
-        warnings=warnings(run),
+        warnings=warnings(run, results['before']),
         video=folder / 'before_after.mp4',
         files=sorted(f.name for f in folder.iterdir() if f.suffix in ('.csv', '.json', '.h5')),
     )
 
 
-def found_people(run: Run, video: Video, adapted: Sequence[Adapted]) -> list[Found]:
-    """Everyone in the video, with the parts that they were found in joined."""
+def found_people(run: Run, parts: Parts, adapted: Sequence[Adapted]) -> list[Found]:
+    """Everyone in a video, with the parts that they were found in joined."""
+    clips = filmed(run)
     return keypoints.joined(
-        [
-            found(filmed(run)[index], adapted[index])
-            for indices in clips_of(run, video).values()
-            for index in indices
-        ]
+        [found(clips[index], adapted[index]) for indices in parts.values() for index in indices]
     )
 
 
@@ -72,7 +75,7 @@ def found(clip: FilmedClip, result: Adapted) -> Found:
         clip.track.boxes,
         clip.place.to_video(result.joints),
         result.scores,
-        result.status == PERSONALIZED,
+        np.full(len(clip.times), result.status == PERSONALIZED),
     )
 
 
@@ -102,27 +105,25 @@ def write_keypoints(
 
 
 def stories(
-    run: Run, video: Video, people: Mapping[str, Sequence[Found]], results: Results
+    run: Run, parts: Parts, people: Mapping[str, Sequence[Found]], results: Results
 ) -> list[page.Story]:
     """What the page tells of each person."""
     *_, last = people
-    seen = gallery.seen_people(run, results)
+    seen, clips = gallery.seen_people(run, results), filmed(run)
     told = []
     for row, before in enumerate(people['before']):
         after = people[last][row] if last != 'before' else None
-        parts = clips_of(run, video)[before.person]
-        drawn = next((index for index in parts if index in seen), None)
+        own = parts[before.person]
+        drawn = next((index for index in own if index in seen), None)
         told.append(
             page.Story(
                 before,
                 after,
-                np.concatenate([results[last][index].losses.ravel() for index in parts]),
-                []
-                if after is None
-                else stills([filmed(run)[index] for index in parts], before, after),
+                np.concatenate([results[last][index].losses.ravel() for index in own]),
+                [] if after is None else stills([clips[index] for index in own], before, after),
                 None if drawn is None else seen[drawn],
                 None if drawn is None else gallery.predictions(run, drawn, results),
-                '' if after is None else verdict(results[last][index] for index in parts),
+                '' if after is None else verdict(results[last][index] for index in own),
             )
         )
     return told
@@ -133,11 +134,11 @@ def filmed(run: Run) -> list[FilmedClip]:
     return [clip for clip in run.people if isinstance(clip, FilmedClip)]
 
 
-def clips_of(run: Run, video: Video) -> dict[str, list[int]]:
-    """By person in a video, the indices of the clips that they are in."""
+def clips_of(run: Run, video: Video, before: Sequence[Adapted]) -> Parts:
+    """Everyone in a video, with those of their clips that could be predicted."""
     people: dict[str, list[int]] = {}
     for index, clip in enumerate(filmed(run)):
-        if clip.video.name == video.name:
+        if clip.video.name == video.name and before[index].predicted:
             people.setdefault(clip.track.person, []).append(index)
     return people
 
@@ -165,9 +166,15 @@ def verdict(parts) -> str:
     return f'Not personalized in {len(left)} of their clips ({reasons}).'
 
 
-def warnings(run: Run) -> list[str]:
+def warnings(run: Run, before: Sequence[Adapted]) -> list[str]:
     """What the page's reader should know."""
-    return [] if run.config.data.boxes else [NO_BOXES[0].upper() + NO_BOXES[1:] + '.']
+    failed = dict(run.refused) | {
+        clip.id: result.reason
+        for clip, result in zip(run.people, before, strict=True)
+        if not result.predicted
+    }
+    told = [] if run.config.data.boxes else [NO_BOXES[0].upper() + NO_BOXES[1:] + '.']
+    return told + [f'{name} is left out: {reason}' for name, reason in failed.items()]
 
 
 def summary(run: Run, results: Results, workdir: pathlib.Path) -> str:

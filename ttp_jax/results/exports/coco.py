@@ -81,5 +81,5 @@ def _annotation(person: Found, row: int, frame: int) -> dict[str, Any]:
         'bbox': [x1, y1, round(x2 - x1 + 1, 2), round(y2 - y1 + 1, 2)],
         'area': round((x2 - x1 + 1) * (y2 - y1 + 1), 2),
         'iscrowd': 0,
-        'personalized': person.personalized,
+        'personalized': bool(person.personalized[row]),
     }

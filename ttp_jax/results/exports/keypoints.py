@@ -8,7 +8,7 @@ import csv
 import itertools
 import pathlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class Found(NamedTuple):
     boxes: np.ndarray  # [N, 4] x1, y1, x2, y2, the last pixel included
     joints: np.ndarray  # [N, J, 2]
     scores: np.ndarray  # [N, J]
-    personalized: bool
+    personalized: np.ndarray  # [N] bool: found by weights of their own
 
 
 def joined(parts: Sequence[Found]) -> list[Found]:
@@ -39,11 +39,9 @@ def joined(parts: Sequence[Found]) -> list[Found]:
 
 def _one(parts: Sequence[Found]) -> Found:
     parts = sorted(parts, key=lambda part: int(part.frames[0]))
-    arrays: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in parts]) for name in Found._fields[1:6]
-    }
-    whole = all(part.personalized for part in parts)
-    return parts[0]._replace(personalized=whole, **arrays)
+    return Found(
+        parts[0].person, *(np.concatenate(arrays) for arrays in list(zip(*parts, strict=True))[1:])
+    )
 
 
 def runs(found: Found) -> list[slice]:
@@ -60,7 +58,7 @@ def write_table(path: pathlib.Path, people: Sequence[Found], *, joints: Sequence
         writer.writerow(COLUMNS)
         for frame, person, row in by_frame(people):
             for joint, (x, y), score in zip(joints, person.joints[row], person.scores[row]):
-                numbers = (f'{x:.3f}', f'{y:.3f}', f'{score:.4f}', int(person.personalized))
+                numbers = (f'{x:.3f}', f'{y:.3f}', f'{score:.4f}', int(person.personalized[row]))
                 time = f'{person.times[row]:.4f}'
                 writer.writerow((frame, time, person.person, joint, *numbers))
 
