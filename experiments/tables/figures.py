@@ -1,0 +1,144 @@
+"""Figures of the tables: PCK over thresholds, gain over frames, gains of everyone, training people.
+
+Contract: each function takes groups of records and writes one PNG, in the style of the report's
+pictures; those that have nothing to show write nothing and return False.
+"""
+
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.tables import groups
+from experiments.tables.groups import ADAPTED, Group
+from ttp_jax.results.pictures import canvas, curves
+
+COLOURS = ('#8A8F98', '#E69F00', '#009E73', '#0072B2', '#CC79A7', '#56B4E9')
+
+
+def draw_all(folder: pathlib.Path, name: str, found: Sequence[Group]) -> list[str]:
+    """Every figure of one size and data set, as `<name>_<figure>.png`; the files that are there."""
+    ours = groups.find(found, 'main', 'ours')
+    drawn: dict[str, Callable[[pathlib.Path], bool]] = {
+        'pck': lambda path: pck_curves(path, [g for g in found if g.table == 'main']),
+        'frames': lambda path: ours is not None and gain_by_frame(path, ours),
+        'gains': lambda path: ours is not None and gains_of_everyone(path, ours),
+        'training_people': lambda path: gain_by_training_people(path, found),
+    }
+    files = {f'{name}_{figure}.png': draw for figure, draw in drawn.items()}
+    return [file for file, draw in files.items() if draw(folder / file)]
+
+
+def pck_curves(path: pathlib.Path, systems: Sequence[Group]) -> bool:
+    """Right joints by threshold, means over seeds: a panel per mode, a line per system."""
+    modes = [m for m in ('before', *ADAPTED) if any(g.modes.get(m) for g in systems)]
+    if not modes:
+        return False
+    figure = canvas.new_figure(400 * len(modes), 380, layout='constrained')
+    panels = figure.subplots(1, len(modes), sharey=True, squeeze=False)[0]
+    for axes, mode in zip(panels, modes, strict=True):
+        curves.plain_axes(axes, xlabel='threshold, torsos', ylabel='right, %', title=mode)
+        for group, colour in zip(systems, COLOURS, strict=False):
+            if records := group.modes.get(mode):
+                shares = list(next(iter(records.values()))['curve'])
+                mean = np.mean([[r['curve'][s] for s in shares] for r in records.values()], axis=0)
+                axes.plot([float(s) for s in shares], mean, color=colour, label=group.system)
+        axes.legend(frameon=False, fontsize=9)
+    canvas.save(figure, path)
+    return True
+
+
+def gain_by_frame(path: pathlib.Path, group: Group) -> bool:
+    """Points over before by index of the frame: mean over seeds, and their range."""
+    modes = [mode for mode in ADAPTED if group.gains(mode)]
+    if not modes:
+        return False
+    figure, axes = _axes('frame', 'gain, points', 'gain by frame')
+    for mode in modes:
+        rows = [
+            frame_gains(group.modes['before'][seed], group.modes[mode][seed])
+            for seed in group.gains(mode)
+        ]
+        table = np.stack([row[: min(map(len, rows))] for row in rows])
+        known = np.flatnonzero(np.isfinite(table).all(axis=0))
+        colour = canvas.PHASES[mode]
+        axes.plot(known, table[:, known].mean(0), color=colour, label=mode)
+        axes.fill_between(
+            known, table[:, known].min(0), table[:, known].max(0), color=colour, alpha=0.15
+        )
+    axes.axhline(0, color=canvas.INK, linewidth=0.8)
+    axes.legend(frameon=False, fontsize=9)
+    canvas.save(figure, path)
+    return True
+
+
+def frame_gains(before: dict[str, Any], after: dict[str, Any]) -> np.ndarray:
+    """Points gained in everybody's first, second, ... frame, `[frames]`; NaN where nobody is."""
+    return np.array(after['frames'], np.float64) - np.array(before['frames'], np.float64)
+
+
+def gains_of_everyone(path: pathlib.Path, group: Group) -> bool:
+    """Everyone's gain, sorted, those hurt in orange: a panel for each mode."""
+    modes = [mode for mode in ADAPTED if group.gains(mode)]
+    if not modes:
+        return False
+    figure = canvas.new_figure(480 * len(modes), 340, layout='constrained')
+    panels = figure.subplots(1, len(modes), sharey=True, squeeze=False)[0]
+    for axes, mode in zip(panels, modes, strict=True):
+        points = [p for people in group.gains(mode).values() for p in people.values()]
+        values = np.sort([p for p in points if np.isfinite(p)])
+        curves.plain_axes(axes, xlabel='people, sorted', ylabel='gain, points', title=mode)
+        colours = np.where(values < 0, canvas.HURT, canvas.PHASES[mode])
+        axes.bar(np.arange(len(values)), values, color=colours, width=0.9)
+        axes.axhline(0, color=canvas.INK, linewidth=0.8)
+    canvas.save(figure, path)
+    return True
+
+
+def gain_by_training_people(path: pathlib.Path, found: Sequence[Group]) -> bool:
+    """Gain, and what the network scored before, by the number of people it was trained on."""
+    trained = by_training_people(found)
+    if len(trained) < 2:
+        return False
+    figure, axes = _axes('training people', 'points', 'gain by number of training people')
+    for mode in ADAPTED:
+        known = [(n, e) for n, group in trained.items() if (e := groups.gain(group, mode))]
+        if known:
+            mean = np.array([e.mean for _, e in known])
+            spread = np.array([[e.mean - e.low, e.high - e.mean] for _, e in known]).T
+            axes.errorbar(
+                [n for n, _ in known],
+                mean,
+                np.maximum(spread, 0),
+                color=canvas.PHASES[mode],
+                capsize=3,
+                label=f'gain {mode}',
+            )
+    axes.axhline(0, color=canvas.INK, linewidth=0.8)
+    axes.set_xscale('log', base=2)
+    axes.legend(frameon=False, fontsize=9)
+    canvas.save(figure, path)
+    return True
+
+
+def by_training_people(found: Sequence[Group]) -> dict[int, Group]:
+    """The groups that differ in nothing but how many people the network was trained on."""
+    chosen = [
+        group
+        for group in found
+        if (group.table, group.system) == ('main', 'ours')
+        or group.system.endswith(' training people')
+    ]
+    counted = {}
+    for group in chosen:
+        records = next(iter(group.modes.values()))
+        counted[next(iter(records.values()))['train_people']] = group
+    return dict(sorted(counted.items()))
+
+
+def _axes(xlabel: str, ylabel: str, title: str):
+    figure = canvas.new_figure(640, 380, layout='constrained')
+    axes = figure.subplots()
+    curves.plain_axes(axes, xlabel=xlabel, ylabel=ylabel, title=title)
+    return figure, axes

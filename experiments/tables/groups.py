@@ -1,0 +1,115 @@
+"""Records put side by side: the seeds of a row, its modes, and the same people before and after.
+
+Contract: a `Group` is one system on one data set at one size, its records by mode and seed.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.tables import statistics
+from experiments.tables.records import Record
+from experiments.tables.statistics import Estimate
+
+ADAPTED = ('online', 'offline')
+
+
+class Group(NamedTuple):
+    """modes: {mode: {seed: record}}."""
+
+    size: str
+    table: str
+    system: str
+    data: str
+    modes: dict[str, dict[int, Record]]
+
+    @property
+    def crossed(self) -> bool:
+        """Whether all seeds have the same people: those that are not drawn."""
+        return self.data == 'real'
+
+    def scores(self, mode: str) -> list[float]:
+        """mPCK of each seed."""
+        return [record['mpck'] for _, record in sorted(self.modes.get(mode, {}).items())]
+
+    def gains(self, mode: str) -> dict[int, dict[str, float]]:
+        """{seed: {person: points}} over before, of the seeds that have both."""
+        after, before = self.modes.get(mode, {}), self.modes.get('before', {})
+        return {
+            seed: differences(after[seed]['people'], before[seed]['people'])
+            for seed in sorted(after.keys() & before.keys())
+        }
+
+
+def groups(records: Iterable[Record]) -> list[Group]:
+    """All of them, in the order in which their first records come."""
+    found: dict[tuple, Group] = {}
+    for record in records:
+        key = tuple(record[name] for name in ('size', 'table', 'system', 'data'))
+        group = found.setdefault(key, Group(*key, {}))
+        group.modes.setdefault(record['mode'], {})[record['seed']] = record
+    return list(found.values())
+
+
+def differences(a: dict[str, float | None], b: dict[str, float | None]) -> dict[str, float]:
+    """a - b of everyone in both; NaN for those without a score."""
+    return {
+        name: float(np.nan if a[name] is None or b[name] is None else a[name] - b[name])  # type: ignore[operator]
+        for name in sorted(a.keys() & b.keys())
+    }
+
+
+def gain(group: Group, mode: str) -> Estimate | None:
+    """What a mode gained over before; None where no seed has both."""
+    found = [np.array(list(people.values())) for people in group.gains(mode).values()]
+    return statistics.estimate(found, crossed=group.crossed) if found else None
+
+
+def more_gain(a: Group, b: Group, mode: str) -> Estimate | None:
+    """By how much more a gained than b, for the same people of the same seeds."""
+    return _paired(a.gains(mode), b.gains(mode), crossed=a.crossed)
+
+
+def better_before(a: Group, b: Group) -> Estimate | None:
+    """By how much a is better than b before personalization, for the same people."""
+    scores = [
+        {seed: record['people'] for seed, record in group.modes.get('before', {}).items()}
+        for group in (a, b)
+    ]
+    return _paired(*scores, crossed=a.crossed)
+
+
+def _paired(a, b, *, crossed: bool) -> Estimate | None:
+    both = sorted(a.keys() & b.keys())
+    found = [np.array(list(differences(a[seed], b[seed]).values())) for seed in both]
+    return statistics.estimate(found, crossed=crossed) if found else None
+
+
+def people_of(group: Group, mode: str) -> list[dict[str, float]]:
+    """Everyone of all seeds: their gain, and what is known of them without labels or beside them.
+
+    Keys: gain; before (percent); confidence (mean of heatmaps' maxima before); fall (share of the
+    first step's loss that is gone at the last step).
+    """
+    found = []
+    for seed, gains in group.gains(mode).items():
+        before, after = group.modes['before'][seed], group.modes[mode][seed]
+        for name, points in gains.items():
+            if not np.isfinite(points) or name not in after['losses']:
+                continue
+            first, last = after['losses'][name]
+            found.append(
+                {
+                    'gain': points,
+                    'before': before['people'][name],
+                    'confidence': before['confidence'][name],
+                    'fall': (first - last) / abs(first) if first else 0.0,
+                }
+            )
+    return found
+
+
+def find(among: Sequence[Group], table: str, system: str) -> Group | None:
+    """The group of a table's row, if it is there."""
+    return next((g for g in among if (g.table, g.system) == (table, system)), None)
