@@ -1,13 +1,14 @@
 """Boxes from files become tracks that can be cropped, and crops lie where the boxes say."""
 
 import json
+import types
 
 import numpy as np
 import pytest
 import video_files
 
 from ttp_jax.data import clips, video
-from ttp_jax.data.people import box_files, cut_out, cuts, footage, tracks
+from ttp_jax.data.people import box_files, cut_out, cuts, detect, footage, tracks
 
 
 def track(frames, boxes=None, person='1'):
@@ -201,3 +202,42 @@ def test_missing_files_are_named_at_once(tmp_path, path, boxes, message):
     two_shots(tmp_path)
     with pytest.raises(ValueError, match=message):
         footage.check(str(tmp_path / path), boxes and str(tmp_path / boxes))
+
+
+# --- somebody found ----------------------------------------------------------------------------
+
+
+class Landmarks:
+    """What mediapipe's pose gives of one picture: points in parts of it."""
+
+    def __init__(self, points):
+        self.landmark = [types.SimpleNamespace(x=x, y=y) for x, y in points]
+
+
+class FakePose:
+    """Sees somebody in all frames but the second, at a fixed place."""
+
+    def __init__(self):
+        self.seen, self.resets = 0, 0
+
+    def reset(self):
+        self.resets += 1
+
+    def process(self, image):
+        self.seen += 1
+        there = None if self.seen == 2 else Landmarks([(0.25, 0.25), (0.5, 0.75), (0.4, 0.5)])
+        return types.SimpleNamespace(pose_landmarks=there)
+
+
+def test_a_found_box_holds_the_points_with_a_margin_and_tracking_restarts_at_cuts(tmp_path):
+    (film,) = video.open_videos(two_shots(tmp_path))
+    pose = FakePose()
+    found = detect.find(film, pose)
+    assert [frame for frame, _ in found] == [t for t in range(16) if t != 1]
+    assert pose.resets == 1
+    # 24 pixels high in a picture of 64 x 48, so a margin of 2.4
+    np.testing.assert_allclose(found[0][1], [13.6, 9.6, 33.4, 37.4])
+
+
+def test_somebody_outside_of_the_picture_has_no_box():
+    assert detect.around([(1.2, 0.5), (1.4, 0.9)], (48, 64)) is None
