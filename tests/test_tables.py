@@ -52,7 +52,7 @@ def record(r, mode, people, *, size='small', mpck=50.0, seconds=60.0, train_peop
         'curve': {'0.1': mpck / 2, '0.2': mpck},
         'frames': [mpck, mpck + 1, None],
         'confidence': dict.fromkeys(names, 0.5) | {'p0': 0.1},
-        'losses': {} if mode == 'before' else dict.fromkeys(names, [4.0, 3.0]) | {'p0': [4.0, 4.0]},
+        'losses': {name: [4.0, 4.0 - (name != 'p0')] for name in names if mode != 'before'},
         **run,
         'network': trained,
     }
@@ -83,8 +83,9 @@ def test_every_objective_has_a_row():
 def parsed(task):
     """The config that the program would run."""
     holder = flags.FlagValues()
-    config_flags.DEFINE_config_file('config', None, flag_values=holder, lock_config=True)
-    holder(['program', *task.words[2:]])
+    words = ['program', *task.words[2:]]
+    config_flags.DEFINE_config_file('config', flag_values=holder, sys_argv=words)
+    holder(words)
     return holder.config
 
 
