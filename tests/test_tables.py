@@ -382,6 +382,20 @@ def test_the_document_is_made_of_records(tmp_path, made):
     assert len(re.findall(r'!\[', text)) == 4
 
 
+def test_pictures_of_a_run_are_kept_and_shown(tmp_path, made):
+    run, folder = tmp_path / 'run', tmp_path / 'figures'
+    run.mkdir()
+    for name in ('person_a.png', 'before_after.png', 'losses.png'):
+        (run / name).write_bytes(name.encode())
+    figures.keep_pictures(run, folder, 'small_drawn')
+    document.write(tmp_path / 'RESULTS.md', made, missing=[], folder=tmp_path)
+    text = (tmp_path / 'RESULTS.md').read_text()
+    for name in ('person_a.png', 'before_after.png'):
+        assert f'(figures/small_drawn_seen_{name})' in text
+        assert (folder / f'small_drawn_seen_{name}').read_bytes() == name.encode()
+    assert 'losses' not in text
+
+
 def test_no_record_no_number(tmp_path):
     document.write(tmp_path / 'RESULTS.md', [], missing=[], folder=tmp_path)
     assert not re.search(r'\| .*\d', (tmp_path / 'RESULTS.md').read_text())

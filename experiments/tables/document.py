@@ -53,6 +53,7 @@ def write(
                 parts += [_table(table, here) for table in FILES]
                 parts += [_claims(here), _training_people(here), _who_is_hurt(here)]
                 names = figures.draw_all(folder / 'figures', f'{size}_{data}', here)
+                names += figures.kept_pictures(folder / 'figures', f'{size}_{data}')
                 parts.append(_pictures(path, folder / 'figures', names))
     parts += [_published(folder), _seconds(records), _missing(missing)]
     path.write_text('\n\n'.join(part for part in parts if part) + '\n')
