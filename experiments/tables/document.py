@@ -174,14 +174,19 @@ def _seconds(records: Sequence[Record]) -> str:
         json.dumps([r['network']['command'], r['network']['commit']]): r['network'] for r in records
     }
     total = sum(sum(r['seconds'].values()) for r in (*runs.values(), *networks.values()))
-    commits = sorted({str(r['commit'])[:10] for r in (*runs.values(), *networks.values())})
     if not records:
         return ''
+    commits = sorted({_short(r['commit']) for r in (*runs.values(), *networks.values())})
     return (
         f'# Runs\n\n{len(networks)} networks trained, {len(runs)} rows made of them, '
         f'{total / 3600:.1f} hours in all, of commits {", ".join(commits)} '
         '(+: changed since).'
     )
+
+
+def _short(commit: str | None) -> str:
+    """The first digits of a commit, with the + of one that was changed since."""
+    return f'{commit[:10]}{"+" * commit.endswith("+")}' if commit else 'unknown'
 
 
 def _missing(rows: Sequence[Row]) -> str:
