@@ -188,7 +188,7 @@ def test_every_norm_of_an_encoder_is_compared_with_what_it_has_stored():
                 x = layers.BatchNorm(use_running_average=True, name=name)(x)
             return x
 
-    x = np.random.default_rng(0).normal(0.0, 1.0, (4, 8, 8, 2))
+    x = np.float32(np.random.default_rng(0).normal(0.0, 1.0, (4, 8, 8, 2)))
     x = (x - x.mean((0, 1, 2))) / x.std((0, 1, 2))
     stored = {name: {'mean': jnp.zeros(2), 'var': jnp.ones(2)} for name in ('bn1', 'bn2')}
     stored['bn2']['mean'] += 2.0

@@ -16,7 +16,7 @@ import functools
 import pathlib
 from collections.abc import Sequence
 
-from experiments.tables import document, estimate, measure, queue, records, rows, tasks
+from experiments.tables import document, estimate, figures, measure, queue, records, rows, tasks
 from experiments.tables.queue import DONE
 from experiments.tables.rows import Row
 
@@ -72,6 +72,9 @@ def make(
         if outcome.status == DONE:
             there = [*there, *outcome.records]
             records.save(folder, there)
+            if tasks.is_pictured(outcome.row):
+                name = f'{size}_{outcome.row.network.data}'
+                figures.keep_pictures(plan.row_task(outcome.row).workdir, folder / 'figures', name)
         failed += outcome.status == queue.FAILED
     return failed
 

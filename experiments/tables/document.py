@@ -53,6 +53,7 @@ def write(
                 parts += [_table(table, here) for table in FILES]
                 parts += [_claims(here), _training_people(here), _who_is_hurt(here)]
                 names = figures.draw_all(folder / 'figures', f'{size}_{data}', here)
+                names += figures.kept_pictures(folder / 'figures', f'{size}_{data}')
                 parts.append(_pictures(path, folder / 'figures', names))
     parts += [_published(folder), _seconds(records), _missing(missing)]
     path.write_text('\n\n'.join(part for part in parts if part) + '\n')
@@ -173,14 +174,19 @@ def _seconds(records: Sequence[Record]) -> str:
         json.dumps([r['network']['command'], r['network']['commit']]): r['network'] for r in records
     }
     total = sum(sum(r['seconds'].values()) for r in (*runs.values(), *networks.values()))
-    commits = sorted({str(r['commit'])[:10] for r in (*runs.values(), *networks.values())})
     if not records:
         return ''
+    commits = sorted({_short(r['commit']) for r in (*runs.values(), *networks.values())})
     return (
         f'# Runs\n\n{len(networks)} networks trained, {len(runs)} rows made of them, '
         f'{total / 3600:.1f} hours in all, of commits {", ".join(commits)} '
         '(+: changed since).'
     )
+
+
+def _short(commit: str | None) -> str:
+    """The first digits of a commit, with the + of one that was changed since."""
+    return f'{commit[:10]}{"+" * commit.endswith("+")}' if commit else 'unknown'
 
 
 def _missing(rows: Sequence[Row]) -> str:

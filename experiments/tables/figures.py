@@ -5,6 +5,7 @@ pictures; those that have nothing to show write nothing and return False.
 """
 
 import pathlib
+import shutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +29,18 @@ def draw_all(folder: pathlib.Path, name: str, found: Sequence[Group]) -> list[st
     }
     files = {f'{name}_{figure}.png': draw for figure, draw in drawn.items()}
     return [file for file, draw in files.items() if draw(folder / file)]
+
+
+def keep_pictures(workdir: pathlib.Path, folder: pathlib.Path, name: str) -> None:
+    """Copies a run's pictures of people to `<name>_seen_*.png`: rebuilt, before and after."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for picture in (*workdir.glob('person_*.png'), *workdir.glob('before_after.png')):
+        shutil.copyfile(picture, folder / f'{name}_seen_{picture.name}')
+
+
+def kept_pictures(folder: pathlib.Path, name: str) -> list[str]:
+    """The files that `keep_pictures` has left, the overview first."""
+    return sorted(path.name for path in folder.glob(f'{name}_seen_*.png'))
 
 
 def pck_curves(path: pathlib.Path, systems: Sequence[Group]) -> bool:
@@ -117,6 +130,8 @@ def gain_by_training_people(path: pathlib.Path, found: Sequence[Group]) -> bool:
             )
     axes.axhline(0, color=canvas.INK, linewidth=0.8)
     axes.set_xscale('log', base=2)
+    axes.set_xticks(list(trained), [str(count) for count in trained])
+    axes.minorticks_off()
     axes.legend(frameon=False, fontsize=9)
     canvas.save(figure, path)
     return True

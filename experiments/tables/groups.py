@@ -46,7 +46,7 @@ def groups(records: Iterable[Record]) -> list[Group]:
     """All of them, in the order in which their first records come."""
     found: dict[tuple, Group] = {}
     for record in records:
-        key = tuple(record[name] for name in ('size', 'table', 'system', 'data'))
+        key = (record['size'], record['table'], record['system'], record['data'])
         group = found.setdefault(key, Group(*key, {}))
         group.modes.setdefault(record['mode'], {})[record['seed']] = record
     return list(found.values())

@@ -132,14 +132,14 @@ def neighbours() -> Iterator[Row]:
 def ablations() -> Iterator[Row]:
     """One thing changed at a time, on drawn people."""
     for seed in FEWER_SEEDS:
-        for name, changes in TRAINED_OTHERWISE.items():
-            yield Row('ablations', name, network('transformer', 'drawn', seed, **dict(changes)))
+        for name, trained in TRAINED_OTHERWISE.items():
+            yield Row('ablations', name, network('transformer', 'drawn', seed, **trained))
         for name, changes in ADAPTED_OTHERWISE.items():
             yield Row('ablations', name, network('transformer', 'drawn', seed), changes)
 
 
 PEOPLE = (4, 8, 32, 64, 128, 256, 1024)  # training people, besides the main row's own number
-TRAINED_OTHERWISE = (
+TRAINED_OTHERWISE: dict[str, dict[str, Any]] = (
     {f'{k} self-supervised keypoints': {'model__keypoints': k} for k in (15, 30, 60)}
     | {f'{h} attention heads': {'model__heads': h} for h in (1, 2, 8)}
     | {

@@ -224,6 +224,7 @@ def _runner(config_json: str, mode: str) -> many_people.Runner:
         batch=config.personalize.batch,
         augment=config.train.augment.to_dict(),
         epochs=steps.epochs,
+        mirror=sets.labels(config.data.name)[0].mirror,
     )
     return many_people.make_runner(method, devices=jax.local_devices()[:1])
 
