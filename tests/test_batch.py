@@ -218,6 +218,13 @@ def test_after_a_stop_nobody_is_there_twice_and_who_is_done_again_is_not_there(t
     assert [r['id'] for r in rows.read(book.path)] == ['b', 'd', 'a']
 
 
+def test_who_was_done_elsewhere_stays_so_unless_the_result_is_another(tmp_path):
+    book = ledger.Ledger(tmp_path)
+    book.begin('online', [row('a', host='there', n=1), row('b', host='there', n=1)])
+    book.begin('online', [row('a', host='here', n=1), row('b', host='here', n=2)])
+    assert [r['host'] for r in rows.read(book.path)] == ['there', 'here']
+
+
 def test_each_host_has_a_file_and_any_of_them_joins_all(tmp_path):
     books = [ledger.Ledger(tmp_path, host=host, hosts=2) for host in range(2)]
     for book, name in zip(books, 'ba'):
