@@ -285,11 +285,12 @@ def test_a_checkpoint_of_another_shape_is_refused_before_training(finished, tmp_
         job.execute(config, tmp_path)
 
 
-def penn_folder(root, *, train_frames=4, test_frames=4):
-    """Two clips of noise in Penn Action's layout."""
+def penn_folder(root, *, train_frames=4, test_frames=4, more=()):
+    """Two clips of noise in Penn Action's layout; more: frames of test clips behind them."""
     (root / 'labels').mkdir(parents=True)
     rng = np.random.default_rng(0)
-    for video, (split, frames) in enumerate([(1, train_frames), (-1, test_frames)], start=1):
+    videos = [(1, train_frames), (-1, test_frames), *((-1, frames) for frames in more)]
+    for video, (split, frames) in enumerate(videos, start=1):
         (root / 'frames' / f'{video:04d}').mkdir(parents=True)
         for t in range(frames):
             cv2.imwrite(
@@ -359,6 +360,35 @@ def test_first_frames_are_decoded_before_training_even_if_memory_is_short(
     config = penn_config(root)
     config.data.resident_gib = 0.0
     with pytest.raises(ValueError, match=f'{video}.*000001.jpg: cannot be read as an image'):
+        job.execute(config, tmp_path / 'run')
+
+
+@pytest.mark.parametrize('gib', [8.0, 0.0])
+def test_who_cannot_be_read_costs_nobody_else_anything(tmp_path, gib):
+    root = penn_folder(tmp_path / 'data', more=(4, 1, 4))
+    (root / 'frames/0003/000003.jpg').write_text('hello')
+    shutil.rmtree(root / 'frames/0005')
+    config = penn_config(root)
+    config.data.resident_gib, config.data.test_people = gib, 0
+    config.personalize.schedules = ('online',)
+    report = job.execute(config, tmp_path / 'run')
+    scores = {person['id']: person['online'] for person in report['people']}
+    assert [name for name, score in scores.items() if score is not None] == ['0002']
+    assert scores.keys() == {'0002', *report['failed']} and len(report['failed']) == 3
+    assert '000003.jpg: cannot be read' in report['failed']['0003']
+    assert 'found 1 frame' in report['failed']['0004'] and '0005' in report['failed']['0005']
+    lines = (tmp_path / 'run' / 'results.jsonl').read_text().splitlines()
+    people = [json.loads(line) for line in lines]
+    assert [(row['id'], row['status']) for row in people] == [
+        ('0002', 'personalized'),
+        ('0003', 'failed'),
+        ('0004', 'failed'),
+        ('0005', 'failed'),
+    ]
+    assert people[0]['mpck_after'] == scores['0002'] and people[1]['reason']
+    assert '- `0003`: ' in (tmp_path / 'run' / 'report.md').read_text()
+    config.strict = True
+    with pytest.raises(ValueError, match='000003.jpg|found 1 frame|0005'):
         job.execute(config, tmp_path / 'run')
 
 

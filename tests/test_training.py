@@ -1,6 +1,8 @@
 """The phase `train` through the program: logs, resuming, profiles, numbers that are not finite."""
 
 import json
+import os
+import signal
 
 import jax
 import numpy as np
@@ -11,7 +13,7 @@ from conftest import TINY
 from configs import joint
 from ttp_jax import train
 from ttp_jax.files import checkpoint
-from ttp_jax.run import build, check_config, job, training
+from ttp_jax.run import build, check_config, interrupt, job, training
 
 
 def config(**changes):
@@ -60,6 +62,23 @@ def test_training_that_was_stopped_ends_as_if_it_never_had(straight, tmp_path, m
     jax.tree.map(np.testing.assert_array_equal, last_state(tmp_path), last_state(straight))
     assert [line['step'] for line in lines(tmp_path)] == [1, 2, 4]
     assert lines(tmp_path)[-1]['loss'] == lines(straight)[-1]['loss']
+
+
+def test_sigterm_saves_the_step_and_the_same_command_goes_on(straight, tmp_path, monkeypatch):
+    def asked(*args, **how):
+        for index, state, metrics in fit(*args, **how):
+            if index == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield index, state, metrics
+
+    fit = train.fit
+    with monkeypatch.context() as patch:
+        patch.setattr(train, 'fit', asked)
+        with pytest.raises(interrupt.Stopped, match='after training step 3, as SIGTERM asked'):
+            job.execute(config(), tmp_path)
+    assert checkpoint.Checkpoints(tmp_path / 'checkpoints').latest() == 3
+    job.execute(config(), tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, last_state(tmp_path), last_state(straight))
 
 
 def test_lines_are_averages_with_rate_norm_and_speed(straight):

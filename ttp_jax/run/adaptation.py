@@ -30,7 +30,7 @@ def before_phase(run: Run) -> list[Adapted]:
             store.save_view(index, view(run, index, run.state.params))
         store.save(index, result)
         done[index] = result
-    if not any(result.predicted for result in done.values()):
+    if done and not any(result.predicted for result in done.values()):
         index, result = next(iter(done.items()))
         raise ValueError(
             f'clip {run.people[index].id}, like all others: before personalization, {result.reason}'
@@ -54,10 +54,11 @@ def adapted_phase(run: Run, schedule: str, before: list[Adapted]) -> tuple[list[
     store = store_of(run, schedule)
     done, made = store.load(), 0
     run.ledger.begin(schedule, known_rows(run, store, before, done))
+    base = digest.of_tree((run.state.params, run.state.batch_stats)) if store.weights else ''
     keep = {index: pictured_frame(run.people[index]) for index in store.drawn}
     for index, result in personalize(run, schedule, keep=keep, done=done):
         result = verdict.settled(before[index], result, judge=run.judge)
-        keep_weights(run, store, index, result)
+        keep_weights(run, store, index, result, base=base)
         store.save(index, result)
         run.ledger.add(row_of(run, store, index, before[index], result))
         done[index] = result._replace(trainable=None, learned=None)
@@ -65,14 +66,16 @@ def adapted_phase(run: Run, schedule: str, before: list[Adapted]) -> tuple[list[
     return in_order(done), made
 
 
-def keep_weights(run: Run, store: Store, index: int, result: Adapted) -> None:
-    """Stores what a person's weights saw, of those who are drawn, and the weights if wanted."""
+def keep_weights(run: Run, store: Store, index: int, result: Adapted, *, base: str) -> None:
+    """Stores what a person's weights saw, of those who are drawn, and the weights if wanted.
+
+    base: the digest of the shared network.
+    """
     shared = run.shared
     if result.trainable is not None:
         params = partition.merge(result.trainable, shared.frozen)
         store.save_view(index, view(run, index, params))
     if result.learned is not None and result.status == verdict.PERSONALIZED:
-        base = digest.of_tree((run.state.params, run.state.batch_stats))
         store.save_weights(index, result.learned, shared.trainable, digest=base)
 
 

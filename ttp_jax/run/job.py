@@ -4,6 +4,8 @@ import json
 import pathlib
 import subprocess
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -51,13 +53,19 @@ def _execute(config: ConfigDict, workdir: pathlib.Path) -> dict:
     result |= origin(run) | {'made': made}
     report.write_report(workdir, result, pictures=pictures)
     run.ledger.close()
-    if config.strict and result['failed']:
-        name, reason = next(iter(result['failed'].items()))
-        raise ValueError(
-            f'{len(result["failed"])} of {len(result["people"])} people failed, such as {name}: '
-            f'{reason}; {workdir / "report.md"} has everyone'
-        )
+    if config.strict:
+        check_nobody_failed(result, workdir)
     return result
+
+
+def check_nobody_failed(result: Mapping[str, Any], workdir: pathlib.Path) -> None:
+    """Raises ValueError where a report has somebody who failed."""
+    if failed := result['failed']:
+        name, reason = next(iter(failed.items()))
+        raise ValueError(
+            f'{len(failed)} of {len(result["people"])} people failed, such as {name}: {reason}; '
+            f'{workdir / "report.md"} has everyone'
+        )
 
 
 def summarise(run: Run, results: dict[str, list[Adapted]]) -> dict:

@@ -24,9 +24,19 @@ class Ledger:
         self.path = workdir / name
 
     def begin(self, phase: str, done: Iterable[Row]) -> None:
-        """Puts those rows of a phase that stand in the place of all that the file has of it."""
-        others = [row for row in rows.read(self.path) if row['phase'] != phase]
-        self._replace(self.path, rows.joined(others, done))
+        """Puts those rows of a phase that stand in the place of all that the file has of it.
+
+        A row that is there already, of the same result, keeps the host that it names.
+        """
+        found = rows.read(self.path)
+        others = [row for row in found if row['phase'] != phase]
+        known = {row['id']: row for row in found if row['phase'] == phase}
+
+        def as_known(row: Row) -> Row:
+            old = known.get(row['id'], row)
+            return old if old | {'host': row['host']} == row else row
+
+        self._replace(self.path, rows.joined(others, map(as_known, done)))
 
     def add(self, row: Row) -> None:
         """One more line, on its way to the disk when this returns."""
