@@ -10,7 +10,9 @@ import pytest
 # Four devices on any machine: what runs under pmap and over people is tested as it is used.
 chex.set_n_cpu_devices(4)
 
-# Most of the suite's time is compilation, and many tests compile the same programs.
+# Most of the suite's time is compilation, and many tests compile the same programs. Tiny networks
+# have nothing to gain from a compiler that tries hard.
+jax.config.update('jax_disable_most_optimizations', True)
 jax.config.update(
     'jax_compilation_cache_dir', str(pathlib.Path(tempfile.gettempdir()) / 'ttp_jax_tests')
 )

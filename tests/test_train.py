@@ -167,6 +167,27 @@ def test_every_variant_trains(bank, variant):
     assert np.isfinite(float(metrics['loss']))
 
 
+def test_the_task_without_labels_may_learn_from_every_second_image(bank):
+    """Another source for the others changes nothing then; and the labels are learned from all."""
+    state, dependencies = make(optax.sgd(0.1))
+    batch = pairs.take(bank, np.arange(8), np.arange(8)[::-1].copy())
+    odd = np.arange(8) % 2 == 1
+    other = batch._replace(
+        source=np.where(odd[:, None, None, None], 255 - batch.source, batch.source)
+    )
+    keys = jax.random.split(jax.random.key(0), 8)
+
+    def losses(batch, every):
+        step = jax.jit(functools.partial(train.train_step, rebuilt_every=every, **dependencies))
+        return step(state, batch, keys, jax.random.key(1))[1]
+
+    some, changed = losses(batch, 2), losses(other, 2)
+    assert float(some['reconstruction']) == float(changed['reconstruction'])
+    everyone = losses(other, 1)
+    assert float(everyone['pixels']) != float(some['pixels'])
+    np.testing.assert_allclose(everyone['supervised'], some['supervised'], rtol=1e-5)
+
+
 def test_a_batch_that_does_not_divide_is_refused(bank):
     state, dependencies = make(optax.sgd(0.1))
     with pytest.raises(ValueError, match='batch of 6 cannot be split over 4 devices'):

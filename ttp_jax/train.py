@@ -142,6 +142,7 @@ def joint_loss(
     perceptual: Perceptual,
     objective: Objective | None,
     reconstruction_weight: float,
+    rebuilt_every: int,
     mirror: tuple[int, ...],
     axis_name: str | None,
 ):
@@ -150,6 +151,7 @@ def joint_loss(
     Args:
       objective: the task without labels; None trains on labels alone.
       task_keys: `[B]`, one per sample, for what the task draws.
+      rebuilt_every: that task learns from every so many-th sample, which makes a step cheaper.
     """
     target, source, maps, weights = crops
     context = Context(
@@ -161,8 +163,10 @@ def joint_loss(
         labelled = supervised(seen.supervised, maps, weights)
         if objective is None:
             return labelled, loss_means, {'supervised': labelled}
+        samples = (target, source, task_keys, seen)
+        *of_task, seen = jax.tree.map(lambda x: x[::rebuilt_every], samples)
         alone = objective.loss(
-            model, target, source, loss_means, task_keys, context._replace(seen=seen)
+            model, *of_task[:2], loss_means, of_task[2], context._replace(seen=seen)
         )
         total = labelled + reconstruction_weight * alone.loss
         return total, alone.loss_means, {'supervised': labelled} | alone.metrics
@@ -189,6 +193,7 @@ def train_step(
     colour_std: float = 0.0,
     objective: Objective | None,
     reconstruction_weight: float,
+    rebuilt_every: int = 1,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Metrics]:
     """One step of joint optimisation; `batch` and `keys` are this device's share.
@@ -210,6 +215,7 @@ def train_step(
         perceptual=perceptual,
         objective=objective,
         reconstruction_weight=reconstruction_weight,
+        rebuilt_every=rebuilt_every,
         mirror=mirror,
         axis_name=axis_name,
     )

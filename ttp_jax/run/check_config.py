@@ -153,8 +153,9 @@ def check_steps(config: ConfigDict, *, devices: int) -> None:
             f'config.train.warmup is {train.warmup}, expected less than config.train.steps, '
             f'which is {train.steps}'
         )
-    if train.steps and train.batch % devices:
+    if train.steps and train.batch % (devices * train.rebuilt_every):
         raise ValueError(
-            f'config.train.batch is {train.batch}, expected a multiple of {devices}, the number of '
-            'devices that share it'
+            f'config.train.batch is {train.batch}, expected a multiple of '
+            f'{devices * train.rebuilt_every}, the number of devices that share it times '
+            'config.train.rebuilt_every'
         )

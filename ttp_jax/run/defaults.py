@@ -93,6 +93,7 @@ def _train() -> dict:
         'colour_std': 0.0,  # how far brightness, contrast and tint are changed
         'objective': '',  # the task without labels: '' for the model variant's own
         'reconstruction_weight': 1e-3,  # of that task's loss, whichever it is
+        'rebuilt_every': 1,  # that task learns from every so many-th image of a batch
         # Half the paper's rotation and scale: a short run has no time to learn what it never meets.
         'augment': {
             'scale_std': 0.15,

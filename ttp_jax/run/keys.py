@@ -208,6 +208,7 @@ KEYS = (
         'train.colour_std': Key(at_least(0), ALL),
         'train.objective': Key(OBJECTIVE, ALL),
         'train.reconstruction_weight': Key(at_least(0), ALL),
+        'train.rebuilt_every': Key(whole(1), ALL),
         'train.augment.scale_std': Key(at_least(0), ALL),
         'train.augment.rotation_std': Key(at_least(0), ALL),
         'train.augment.rotation_prob': Key(SHARE, ALL),

@@ -81,6 +81,7 @@ def training_step(run: Run):
         colour_std=config.colour_std,
         objective=run.trains_by,
         reconstruction_weight=config.reconstruction_weight,
+        rebuilt_every=config.rebuilt_every,
         devices=capacity.training_devices(),
     )
 
