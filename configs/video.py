@@ -11,6 +11,7 @@ report.html: docs/video.md.
 
 from ml_collections import ConfigDict
 
+import ttp_jax
 from ttp_jax.personalize.schedules import SCHEDULES
 
 
@@ -22,7 +23,7 @@ def get_config(variant: str = 'offline') -> ConfigDict:
             'seed': 0,
             'input': '',  # a video; or a folder or pattern (in quotes) of videos or frames
             'boxes': '',  # CSV, MOTChallenge tracks or COCO detections; '': the whole picture
-            'checkpoint': '',  # the model to start from
+            'checkpoint': str(ttp_jax.PEOPLE),  # the model to start from; this one finds people
             'schedules': (variant,),  # 'online', 'offline'; (): only predict
             'preview': 0.0,  # so many seconds come first, in a folder of their own
             'smoothing': '',  # 'one_euro' or 'savitzky_golay': keypoints_smoothed.csv as well

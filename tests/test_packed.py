@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from ttp_jax.files import packed
+from ttp_jax.files import pack, packed
 
 
 def tree(width=64):
@@ -48,6 +48,19 @@ def test_a_model_of_another_shape_is_refused(tmp_path, change, message):
     change(wanted)
     with pytest.raises(ValueError, match=message):
         packed.read(tmp_path / 'm', wanted)
+
+
+def test_nothing_of_the_machine_is_packed():
+    config = {
+        'checkpoint': '/home/me/runs/base',
+        'data': {'name': 'mixed', 'roots': ['/home/me/clips']},
+        'train': {'encoder_weights': '/home/me/resnet.pth', 'steps': 7},
+        'model': {'width': 64},
+    }
+    kept = pack.of_model(config)
+    assert '/home' not in json.dumps(kept)
+    assert kept['data'] == {'name': 'mixed'} and kept['train']['steps'] == 7
+    assert kept['model'] == config['model']
 
 
 def test_numbers_too_large_for_half_precision_are_refused(tmp_path):

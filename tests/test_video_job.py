@@ -78,7 +78,7 @@ def test_keypoints_are_those_of_the_last_phase_in_pixels_of_the_video(finished):
     'values, message',
     [
         ({}, 'config.input is not set'),
-        ({'input': 'a.mp4'}, 'config.checkpoint is not set'),
+        ({'input': 'a.mp4', 'checkpoint': ''}, 'config.checkpoint is not set'),
         ({'input': 'a.mp4', 'checkpoint': 'm', 'smoothing': 'mean'}, "config.smoothing is 'mean'"),
         ({'input': 'a.mp4', 'checkpoint': 'm', 'longest': 1}, 'config.longest is 1'),
         ({'input': 'a.mp4', 'checkpoint': 'none'}, 'no checkpoint there'),

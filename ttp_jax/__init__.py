@@ -4,7 +4,7 @@ For programs, arrays in and arrays out:
 
     import ttp_jax
 
-    model = ttp_jax.load('model.safetensors')
+    model = ttp_jax.load()  # the network of people that comes with the package
     found = model.predict(frames, boxes)  # found.joints [T, J, 2], found.scores [T, J]
     personal, found = model.personalize(frames, boxes)
 
@@ -19,7 +19,11 @@ if typing.TYPE_CHECKING:
     from ttp_jax.run.estimator import Estimator
 
 
-def load(checkpoint: str | os.PathLike) -> 'Estimator':
+# A network trained on drawn and real people (configs/real.py); README says how good it is.
+PEOPLE = pathlib.Path(__file__).parent / 'checkpoints' / 'people.safetensors'
+
+
+def load(checkpoint: str | os.PathLike = PEOPLE) -> 'Estimator':
     """The model of a workdir or of a packed file. Raises ValueError where there is none."""
     from ttp_jax.run import estimator  # imports JAX and all that is built on it
 

@@ -8,6 +8,8 @@
 import argparse
 import pathlib
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from ttp_jax.files import checkpoint, packed
 
@@ -21,10 +23,17 @@ def pack(workdir: str | pathlib.Path, path: str | pathlib.Path) -> int:
     if not config:
         raise ValueError(f'{workdir}: found no config.json beside its checkpoints, expected one')
     tree = checkpoint.read_everything(pathlib.Path(workdir))
-    packed.save(
-        pathlib.Path(path), {part: tree[part] for part in packed.PARTS if part in tree}, config
-    )
+    arrays = {part: tree[part] for part in packed.PARTS if part in tree}
+    packed.save(pathlib.Path(path), arrays, of_model(config))
     return pathlib.Path(path).stat().st_size
+
+
+def of_model(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config without what is of the run's machine: its folders and files."""
+    kept = {**config, 'checkpoint': '', 'data': {'name': config['data']['name']}}
+    if 'train' in config:
+        kept['train'] = {**config['train'], 'encoder_weights': ''}
+    return kept
 
 
 def main(argv: list[str]) -> None:
