@@ -120,6 +120,14 @@ def test_real_clips_start_from_the_network_of_many_drawn_people(tmp_path):
     assert parsed(many).data.name == 'drawn' and parsed(own).checkpoint == str(many.workdir)
     assert parsed(adapted).checkpoint == str(own.workdir)
     assert [r.network.data for r in ROWS][-1] == 'real'
+
+
+def test_labels_have_no_say_in_the_networks_whose_keypoints_are_imms():
+    imm = [r for r in ROWS if r.name.startswith('IMM')]
+    assert {r.network.data for r in imm} == set(rows.DATA)
+    for r in imm:
+        for each in filter(None, (r.network, r.network.parent)):
+            assert dict(each.changes)['train.reconstruction_weight'] >= 1e6
     assert (parsed(own).train.steps, parsed(adapted).train.steps) == (1500, 0)
     assert parsed(own).data.root == parsed(adapted).data.root == 'CLIPS'
 

@@ -66,8 +66,9 @@ def all_rows() -> list[Row]:
 
 def network(system: str, data: str, seed: int, **changes: Any) -> Network:
     """The network of a system for a data set; changes: config keys, with `__` for a point."""
-    parent = Network(system, 'many', seed, without_features(system)) if data == 'real' else None
-    return Network(system, data, seed, without_features(system) + keys(changes), parent)
+    all_changes = without_features(system) + keys(changes)
+    parent = Network(system, 'many', seed, all_changes) if data == 'real' else None
+    return Network(system, data, seed, all_changes, parent)
 
 
 def without_features(system: str) -> Changes:
