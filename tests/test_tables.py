@@ -119,6 +119,8 @@ def test_real_clips_start_from_the_network_of_many_drawn_people(tmp_path):
     adapted = tasks.row_task(row(data='real'), **how)
     assert parsed(many).data.name == 'drawn' and parsed(own).checkpoint == str(many.workdir)
     assert parsed(adapted).checkpoint == str(own.workdir)
+    assert (parsed(own).train.steps, parsed(adapted).train.steps) == (1500, 0)
+    assert parsed(own).data.root == parsed(adapted).data.root == 'CLIPS'
     assert [r.network.data for r in ROWS][-1] == 'real'
 
 
@@ -128,8 +130,6 @@ def test_labels_have_no_say_in_the_networks_whose_keypoints_are_imms():
     for r in imm:
         for each in filter(None, (r.network, r.network.parent)):
             assert dict(each.changes)['train.reconstruction_weight'] >= 1e6
-    assert (parsed(own).train.steps, parsed(adapted).train.steps) == (1500, 0)
-    assert parsed(own).data.root == parsed(adapted).data.root == 'CLIPS'
 
 
 def test_a_row_says_which_data_it_needs():
