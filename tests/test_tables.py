@@ -121,6 +121,15 @@ def test_real_clips_start_from_the_network_of_many_drawn_people(tmp_path):
     assert parsed(adapted).checkpoint == str(own.workdir)
     assert (parsed(own).train.steps, parsed(adapted).train.steps) == (1500, 0)
     assert parsed(own).data.root == parsed(adapted).data.root == 'CLIPS'
+    assert [r.network.data for r in ROWS][-1] == 'real'
+
+
+def test_labels_have_no_say_in_the_networks_whose_keypoints_are_imms():
+    imm = [r for r in ROWS if r.name.startswith('IMM')]
+    assert {r.network.data for r in imm} == set(rows.DATA)
+    for r in imm:
+        for each in filter(None, (r.network, r.network.parent)):
+            assert dict(each.changes)['train.reconstruction_weight'] >= 1e6
 
 
 def test_a_row_says_which_data_it_needs():
@@ -269,7 +278,8 @@ def test_a_run_is_measured_by_threshold_by_frame_and_by_person(tmp_path, monkeyp
             np.savez(folder / f'{clip.id}.npz', joints=predicted, scores=scores, losses=losses)
     report = {
         'mpck': {'before': 60.0, 'online': 100.0, 'offline': 100.0},
-        'people': [dict(id=c.id, before=60.0, online=100.0, offline=100.0) for c in clips],
+        'people': [dict(id=c.id, before=60.0, online=100.0, offline=100.0) for c in clips]
+        + [dict(id='left out', before=None, online=None, offline=None)],
         'command': 'python -m ttp_jax.main --config.data.root=/some/where/clips --workdir=runs/a',
         'git': 'abc',
         'seconds': {'online': 3.0},
@@ -281,7 +291,9 @@ def test_a_run_is_measured_by_threshold_by_frame_and_by_person(tmp_path, monkeyp
     before, online, _ = measure.measure(row(), task, network, size='small')
     assert before['frames'] == [0.0, 100.0, 100.0] and online['frames'] == [100.0] * 3
     assert before['curve']['0.2'] == pytest.approx(60) and before['curve']['0.4'] == 100.0
-    assert before['people'] == {'p0': 60.0, 'p1': 60.0} and online['losses']['p0'] == [4.0, 2.0]
+    assert before['people'] == {'p0': 60.0, 'p1': 60.0, 'left out': None} and online['losses'][
+        'p0'
+    ] == [4.0, 2.0]
     assert before['train_people'] == 16 and before['confidence']['p1'] == 0.5
     assert online['command'].split()[3:] == ['--config.data.root=clips', '--workdir=runs/a']
     assert records.keys_of(row(), 'small') == {

@@ -7,7 +7,8 @@
 
 Rows are called table/system/data/seed, and chosen by patterns with `*`, several with a `;` between
 them. Records are kept in experiments/results, after every row; runs and trained networks in
-runs/tables. Without --small, rows are sized for a GPU.
+runs/tables. Without --small, rows are sized for a GPU. Several may run side by side, such as one
+for each core (`taskset -c 0 ...`), on rows that share no network: of other seeds or data sets.
 """
 
 import argparse
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     failed = 0
     if not options.write:
-        failed = make(missing, there, plan=plan, size=size, folder=options.results)
+        failed = make(missing, plan=plan, size=size, folder=options.results)
         there = records.load(options.results)
     left = records.missing(rows.all_rows(), there, size=size)
     document.write(options.document, there, missing=left, folder=options.results)
@@ -56,27 +57,26 @@ def chosen_rows(found: Sequence[Row], patterns: str) -> list[Row]:
     return [row for row in found if row in chosen]
 
 
-def make(
-    missing: Sequence[Row],
-    there: list[records.Record],
-    *,
-    plan: queue.Plan,
-    size: str,
-    folder: pathlib.Path,
-) -> int:
+def make(missing: Sequence[Row], *, plan: queue.Plan, size: str, folder: pathlib.Path) -> int:
     """Works the missing rows off, keeping records after each; how many failed."""
     failed = 0
     measured = functools.partial(measure.measure, size=size)
-    for outcome in queue.work(missing, plan=plan, run=queue.run_program, measure=measured):
+    for outcome in queue.work(missing, plan=plan, run=_told, measure=measured):
         print(f'{outcome.status:<7}{outcome.row.title}  {outcome.reason}'.rstrip(), flush=True)
         if outcome.status == DONE:
-            there = [*there, *outcome.records]
-            records.save(folder, there)
+            # Read anew, since another queue may have added its own meanwhile.
+            records.save(folder, [*records.load(folder), *outcome.records])
             if tasks.is_pictured(outcome.row):
                 name = f'{size}_{outcome.row.network.data}'
                 figures.keep_pictures(plan.row_task(outcome.row).workdir, folder / 'figures', name)
         failed += outcome.status == queue.FAILED
     return failed
+
+
+def _told(task: tasks.Task) -> None:
+    """Runs a task as `queue.run_program`, and says so first."""
+    print(f'running {task.workdir}', flush=True)
+    queue.run_program(task)
 
 
 def print_missing(

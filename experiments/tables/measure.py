@@ -1,7 +1,8 @@
 """Records of a finished run, from its report, its stored predictions and its people's labels.
 
 Contract: nothing is predicted anew. Labels are those of the run's own config, drawn or read again;
-scores are the report's, curves are made from the predictions that it scored.
+scores are the report's, curves are made from the predictions that it scored. People without a score
+are left out of all but `people`.
 """
 
 import json
@@ -35,13 +36,15 @@ def measure(row: Row, task: Task, network: Task, *, size: str) -> list[Record]:
     """
     report = json.loads((task.workdir / 'report.json').read_text())
     data = test_people(json.loads((task.workdir / 'config.json').read_text()))
+    scored = {person['id'] for person in report['people'] if person['before'] is not None}
+    people = [clip for clip in data.test if clip.id in scored]
     trained = json.loads((network.workdir / 'report.json').read_text())
     train_people = json.loads((network.workdir / 'config.json').read_text())['data']['train_people']
     records = []
     for mode in row.modes:
         if report['mpck'].get(mode) is None:
             raise ValueError(f'no score {mode!r} in the report')
-        stored = [_stored(task.workdir, mode, clip.id) for clip in data.test]
+        stored = [_stored(task.workdir, mode, clip.id) for clip in people]
         records.append(
             {
                 'size': size,
@@ -54,8 +57,8 @@ def measure(row: Row, task: Task, network: Task, *, size: str) -> list[Record]:
                 'mpck': report['mpck'][mode],
                 'people': {person['id']: person[mode] for person in report['people']},
             }
-            | curves(data.test, [arrays['joints'] for arrays in stored], skeleton=data.skeleton)
-            | behaviour([clip.id for clip in data.test], stored)
+            | curves(people, [arrays['joints'] for arrays in stored], skeleton=data.skeleton)
+            | behaviour([clip.id for clip in people], stored)
             | origin(report)
             | {'network': origin(trained)}
         )
