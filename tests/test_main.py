@@ -20,10 +20,10 @@ from configs import joint, personalize
 from ttp_jax import convert
 from ttp_jax.data import skeletons
 from ttp_jax.data.drawn import synthetic
-from ttp_jax.files import predictions, torch_files
+from ttp_jax.files import digest, personal, predictions, torch_files
 from ttp_jax.networks import perceptual
 from ttp_jax.networks.model import PoseModel
-from ttp_jax.personalize import many_people
+from ttp_jax.personalize import many_people, partition
 from ttp_jax.results import metrics, views
 from ttp_jax.run import adaptation, build, job, resume
 from ttp_jax.run.keys import flat
@@ -201,6 +201,23 @@ def test_what_was_adapted_before_an_error_is_kept(finished, tmp_path, monkeypatc
     monkeypatch.undo()
     again = job.execute(tiny_config(), tmp_path / 'copy')  # goes on as if it had not been stopped
     assert again['people'] == report['people'] and again['made'] == {'online': 0, 'offline': 4}
+
+
+def test_personal_weights_predict_without_adapting(finished, tmp_path):
+    workdir, report = finished
+    shutil.copytree(workdir, tmp_path / 'copy')
+    config = tiny_config()
+    config.personalize.update({'save_weights': 'bfloat16', 'schedules': ('offline',)})
+    again = job.execute(config, tmp_path / 'copy')  # they are wanted, so they are made
+    assert again['mpck']['offline'] == report['mpck']['offline']
+    run = build.Run(config, tmp_path / 'copy')
+    store, base = adaptation.store_of(run, 'offline'), run.shared
+    mark = digest.of_tree((run.state.params, run.state.batch_stats))
+    leaves = personal.load(store.path('weights', 1), base.trainable, digest=mark)
+    run.state = run.state.replace(params=partition.merge(leaves, base.frozen))
+    again, stored = dict(adaptation.predict(run))[1], store.load()[1]
+    np.testing.assert_allclose(again.scores, stored.scores, atol=0.05 * np.ptp(stored.scores))
+    assert np.median(np.linalg.norm(again.joints - stored.joints, axis=-1)) < 1
 
 
 def test_a_file_of_predictions_is_whole_or_not_there(tmp_path):

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from ttp_jax.data import clips
 from ttp_jax.files import digest
-from ttp_jax.personalize import many_people, partition, verdict
+from ttp_jax.personalize import guard, many_people, partition, verdict
 from ttp_jax.personalize.many_people import Adapted
 from ttp_jax.results import rows, views
 from ttp_jax.run import interrupt, marks, progress, resume
@@ -30,12 +30,13 @@ def before_phase(run: Run) -> list[Adapted]:
             store.save_view(index, view(run, index, run.state.params))
         store.save(index, result)
         done[index] = result
-    if done and not any(result.predicted for result in done.values()):
-        index, result = next(iter(done.items()))
+    everyone = of_everyone(run, store, done)
+    if not any(result.predicted for result in everyone):
         raise ValueError(
-            f'clip {run.people[index].id}, like all others: before personalization, {result.reason}'
+            f'clip {run.people[0].id}, like all others: before personalization, '
+            f'{everyone[0].reason}'
         )
-    return in_order(done)
+    return everyone
 
 
 def checked(result: Adapted) -> Adapted:
@@ -63,7 +64,7 @@ def adapted_phase(run: Run, schedule: str, before: list[Adapted]) -> tuple[list[
         run.ledger.add(row_of(run, store, index, before[index], result))
         done[index] = result._replace(trainable=None, learned=None)
         made += len(run.people[index].frames)
-    return in_order(done), made
+    return of_everyone(run, store, done), made
 
 
 def keep_weights(run: Run, store: Store, index: int, result: Adapted, *, base: str) -> None:
@@ -155,7 +156,7 @@ def store_of(run: Run, phase: str) -> Store:
         phase,
         marks.of_code(),
         marks.of_settings(resume.settings_of(run.config, phase)),
-        run.guard_text if phase != 'before' else '',
+        guard.text(run.guard) if run.guard and phase != 'before' else '',
         digest.of_tree((run.state.params, run.state.batch_stats, run.state.loss_means)),
     )
     return Store(
@@ -190,6 +191,20 @@ def view(run: Run, index: int, params) -> views.View:
         model=run.model,
         spec=run.spec,
     )
+
+
+def of_everyone(run: Run, store: Store, done: Mapping[int, Adapted]) -> list[Adapted]:
+    """Everyone's results in the order of people, those of other hosts too.
+
+    Whom another host has not finished counts as failed, but for the host that ends last.
+    """
+    joints = len(run.data.skeleton.joints)
+    if run.placement.hosts > 1:
+        done = store.load() | dict(done)
+    return [
+        done.get(index) or many_people.unreadable(clip, 'another host has it', joints=joints)
+        for index, clip in enumerate(run.people)
+    ]
 
 
 def in_order(results: Mapping[int, Adapted]) -> list[Adapted]:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from ttp_jax import convert, train
-from ttp_jax.data import clips, pairs, sets, skeletons, stream
+from ttp_jax.data import clips, pairs, sets, stream
 from ttp_jax.files import checkpoint
 from ttp_jax.networks import layers, perceptual
 from ttp_jax.objectives import registry
@@ -45,7 +45,8 @@ class Run:
         self.ledger = Ledger(workdir, host=jax.process_index(), hosts=jax.process_count())
         check_config.check(config, devices=len(capacity.training_devices()))
         skeleton, subtract_one = sets.labels(config.data.name)
-        self.guard_text, self.judge = self.choose_judge(skeleton)
+        self.guard = guard.read(config.personalize.guard) if config.personalize.guard else None
+        self.judge = guard.judge(self.guard, bones=skeleton.bones) if self.guard else verdict.finite
         self.perceptual = perceptual.load(
             config.perceptual.kind,
             seed=config.perceptual.seed,
@@ -73,13 +74,6 @@ class Run:
         _ = self.shared  # raises for frozen patterns that match nothing
         with self.phase('data'):
             self.load_data()
-
-    def choose_judge(self, skeleton: skeletons.Skeleton) -> tuple[str, verdict.Judge]:
-        """(the rule that the config names, as its file has it; who decides whose results count)."""
-        if not (path := self.config.personalize.guard):
-            return '', verdict.finite
-        rule = guard.read(path)
-        return guard.text(rule), guard.judge(rule, bones=skeleton.bones)
 
     def load_data(self) -> None:
         """The splits that are used: in memory if they fit, else with frames decoded when used.

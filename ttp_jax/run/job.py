@@ -86,7 +86,19 @@ def summarise(run: Run, results: dict[str, list[Adapted]]) -> dict:
     summary = report.summarise(run.people, joints, skeleton=run.data.skeleton)
     nothing = dict.fromkeys(results)  # somebody left out has a line, without any score
     summary['people'] += [{'id': name} | nothing for name in run.refused]
-    return summary | {'not_personalized': statuses, 'failed': failures(run, results)}
+    told: dict[str, Any] = {'not_personalized': statuses, 'failed': failures(run, results)}
+    if run.guard is not None:
+        told['estimated_gain'] = {'error': run.guard.gain_error} | estimated_gains(run, results)
+    return summary | told
+
+
+def estimated_gains(run: Run, results: dict[str, list[Adapted]]) -> dict[str, Any]:
+    """What the guard expects each phase to change for each person by id, points."""
+    return {
+        phase: {clip.id: adapted.gain for clip, adapted in zip(run.people, people, strict=True)}
+        for phase, people in results.items()
+        if phase != 'before'
+    }
 
 
 def failures(run: Run, results: dict[str, list[Adapted]]) -> dict[str, str]:
