@@ -20,6 +20,13 @@ jax.config.update(
 SHARED = (pathlib.Path(__file__).resolve().parents[1] / '..' / 'shared').resolve()
 
 
+@pytest.fixture(autouse=True, scope='module')
+def forget_programs():
+    """A process may hold only so many compiled programs: each takes pieces of its address space."""
+    yield
+    jax.clear_caches()
+
+
 def pytest_addoption(parser):
     parser.addoption(
         '--shared-dir',

@@ -124,8 +124,7 @@ def test_the_program_takes_a_folder_or_prepared_data(written):
     direct = sets.load(name, root=str(raw), prepared='', **options)
     found = sets.load(name, root='', prepared=str(data_dir), **options)
     assert len(found.train) == 1 and found.skeleton.name == name
-    assert found.skeleton == direct.skeleton and found.subtract_one == direct.subtract_one
-    assert found.subtract_one == (name != 'human36m')
+    assert found.skeleton == direct.skeleton
     assert_same_labels(found.train, direct.train)
     assert_same_labels(found.test, direct.test)
     with pytest.raises(ValueError, match=f'config.data.root is not set.*{name}'):

@@ -45,7 +45,7 @@ def fresh_state(model):
     """Zeros in the shape that the main program restores into."""
     net = perceptual.Perceptual(None, {}, 5, perceptual.VGG16_MEANS)
     shapes = jax.eval_shape(
-        lambda: train.create_state(
+        lambda: train.initial_state(
             jax.random.key(0), model=model, tx=optax.identity(), perceptual=net, size=64
         )
     )

@@ -46,7 +46,15 @@ class TrainState:
     loss_means: jax.Array
 
 
-def create_state(
+def create_state(rng: jax.Array, **networks: Any) -> TrainState:
+    """`initial_state`, as one program, without the forward pass that nobody looks at."""
+    # It runs once and has a kernel for every parameter: on a CPU, LLVM's optimisation of these
+    # would take most of the time.
+    quick = {'xla_backend_optimization_level': 0} if jax.default_backend() == 'cpu' else None
+    return jax.jit(functools.partial(initial_state, **networks), compiler_options=quick)(rng)
+
+
+def initial_state(
     rng: jax.Array,
     *,
     model: PoseModel,
@@ -55,23 +63,16 @@ def create_state(
     size: int,
 ) -> TrainState:
     """A fresh state for images of side `size`."""
-
-    def init(rng):
-        image = jnp.zeros((1, size, size, 3))
-        variables = model.clone(train=False).init(rng, image, image)
-        params = variables['params']
-        return TrainState(
-            jnp.zeros((), jnp.int32),
-            params,
-            variables.get('batch_stats', {}),
-            tx.init(params),
-            jnp.asarray(perceptual.means, jnp.float32),
-        )
-
-    # As one program, without the forward pass that nobody looks at. It runs once and has a kernel
-    # for every parameter: on a CPU, LLVM's optimisation of these would take most of the time.
-    quick = {'xla_backend_optimization_level': 0} if jax.default_backend() == 'cpu' else None
-    return jax.jit(init, compiler_options=quick)(rng)
+    image = jnp.zeros((1, size, size, 3))
+    variables = model.clone(train=False).init(rng, image, image)
+    params = variables['params']
+    return TrainState(
+        jnp.zeros((), jnp.int32),
+        params,
+        variables.get('batch_stats', {}),
+        tx.init(params),
+        jnp.asarray(perceptual.means, jnp.float32),
+    )
 
 
 def learning_rates(
