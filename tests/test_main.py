@@ -535,7 +535,7 @@ def test_loss_means_of_another_perceptual_network_start_anew(converted, tmp_path
         (
             lambda c: c.data.update(name='human36m', root='.', frames=0, size=0),
             'has 13 joints, config.data.name=human36m has 16; '
-            'set it to drawn or mixed or penn_action$',
+            'set it to drawn or mixed or video or penn_action$',
         ),
     ],
 )

@@ -44,7 +44,7 @@ def shared():
         augment={},
     )
     return Setup(
-        state,
+        state.replace(params=params),
         inner_loop.Shared(trainable, frozen, state.batch_stats, jnp.ones(4), network.weights),
         method,
     )
@@ -183,7 +183,8 @@ def test_three_people_on_one_device_get_what_each_gets_alone(shared, tiny_clips,
         single = together(shared, [clip], schedule, people_per_chunk=1, keep={0: 3})[0]
         np.testing.assert_allclose(crowd[index].losses, single.losses, rtol=1e-5)
         for path, leaf in crowd[index].trainable.items():
-            np.testing.assert_allclose(leaf, single.trainable[path], rtol=1e-3, atol=1e-5)
+            # Within a tenth of one of Adam's steps, which follow the sign of rounding errors too.
+            np.testing.assert_allclose(leaf, single.trainable[path], rtol=1e-3, atol=1e-4)
     jax.tree.map(np.testing.assert_array_equal, shared.shared.frozen, before)
 
 
