@@ -31,7 +31,7 @@ def drawn_large() -> ConfigDict:
     config = defaults.small()
     config.data.update({'train_people': 1024, 'test_people': 48})
     config.model.update({'width': 32, 'features': 128, 'image_width': 16})
-    config.train.steps = 8000
+    config.train.update({'steps': 8000, 'rebuilt_every': 1})
     # Nearly right, it has little to gain; steps that a poorer network needs would tear it apart.
     config.personalize.offline.update(config.personalize.online.to_dict())
     return config
@@ -41,7 +41,7 @@ def recorded(name: str) -> ConfigDict:
     """A data set's own folder at the small size: a run that two cores can finish."""
     config = defaults.small()
     config.data.update({'name': name, 'train_people': 0, 'test_people': 0})
-    config.train.steps = 1500
+    config.train.update({'steps': 1500, 'rebuilt_every': 1})
     config.personalize.online.epochs = 1  # clips are many, and some are long
     config.personalize.offline.update(config.personalize.online.to_dict())
     return config

@@ -53,7 +53,14 @@ def mixed() -> ConfigDict:
         }
     )
     config.train.update(
-        {'steps': 9000, 'learning_rate': 5e-4, 'drops': (), 'warmup': 300, 'colour_std': 0.25}
+        {
+            'steps': 9000,
+            'rebuilt_every': 1,
+            'learning_rate': 5e-4,
+            'drops': (),
+            'warmup': 300,
+            'colour_std': 0.25,
+        }
     )
     config.train.augment.update(scale_std=0.25, rotation_std=30.0)
     # A good network has little to gain; the steps that a poorer one needs would tear it apart.
