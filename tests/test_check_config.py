@@ -196,9 +196,12 @@ def test_a_mistake_with_several_folders_is_named(values, message):
 
 def test_a_batch_that_devices_cannot_share_is_named():
     assert 'config.train.batch is 6, expected a multiple of 4' in complaint(
-        {'train.batch': 6}, devices=4
+        {'train.batch': 6, 'train.rebuilt_every': 1}, devices=4
     )
-    check_config.check(changed({'train.batch': 6}), devices=3)
+    assert 'config.train.batch is 6, expected a multiple of 8' in complaint(
+        {'train.batch': 6, 'train.rebuilt_every': 2}, devices=4
+    )
+    check_config.check(changed({'train.batch': 6, 'train.rebuilt_every': 2}), devices=3)
 
 
 @pytest.mark.parametrize('key', keys.KEYS)
