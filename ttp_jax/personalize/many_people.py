@@ -9,7 +9,7 @@ import functools
 import math
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -218,16 +218,12 @@ def personalize_people(
         def watch(progress: Progress, frames: np.ndarray, chunk=chunk, kept=kept) -> None:
             on_segment(*_worked_off(people, chunk, progress, frames))
             if runner.loop.predicts_while_learning:
-                for row, index in _rows(chunk):
-                    if index in keep and keep[index] in frames:
-                        kept[index] = _weights_of(progress, row)
+                kept.update(_kept(progress, chunk, {i for i, t in keep.items() if t in frames}))
 
         progress = personalize_person(
             shared, batch, keys, loop=runner.loop, segments=parts, watch=watch
         )
-        for row, index in _rows(chunk):
-            if index in keep and index not in kept:
-                kept[index] = _weights_of(progress, row)
+        kept.update(_kept(progress, chunk, keep.keys() - kept.keys()))
         arrays = (*progress.predictions, progress.losses, progress.failed_at)
         results = _unpack(people, chunk, jax.device_get(arrays), reasons)
         for index, result in _timed(results, since):
@@ -263,6 +259,11 @@ def _worked_off(people, chunk: Chunk, progress: Progress, frames: np.ndarray) ->
     ]
     count = sum(int((frames < len(people[index].frames)).sum()) for _, index in _rows(chunk))
     return float(np.concatenate(real).mean()), count
+
+
+def _kept(progress: Progress, chunk: Chunk, wanted: Collection[int]) -> dict[int, partition.Flat]:
+    """The weights of now of those in a chunk whose weights are wanted, by index."""
+    return {index: _weights_of(progress, row) for row, index in _rows(chunk) if index in wanted}
 
 
 def _weights_of(progress: Progress, row: int) -> partition.Flat:
