@@ -220,6 +220,8 @@ def joint(reference, vgg16):
         perceptual=vgg16,
         objective=RECONSTRUCTION,
         reconstruction_weight=1e-3,
+        rebuilt_every=1,
+        mirror=(),
         axis_name=None,
     )
     (total, (batch_stats, _, metrics)), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(
@@ -227,6 +229,7 @@ def joint(reference, vgg16):
         variables['batch_stats'],
         jnp.asarray(vgg16.means),
         (target, source, maps, weights),
+        jax.random.split(jax.random.key(0), 4),
         jax.random.key(0),
     )
     tensors = convert.to_release({'params': variables['params'], 'batch_stats': batch_stats})
