@@ -54,7 +54,7 @@ class Run:
         )
         self.model = check_config.model_of(config)
         self.trains_by = registry.choose(config.train.objective, self.model)
-        self.adapts_by = registry.choose(config.personalize.objective, self.model) or self.trains_by
+        self.adapts_by = check_config.adapting_objective(config, self.model)
         self.spec = pairs.CropSpec(
             config.crop.size,
             self.model.cells(config.crop.size),

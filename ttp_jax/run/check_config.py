@@ -12,6 +12,7 @@ from ttp_jax.data import sets
 from ttp_jax.networks import perceptual
 from ttp_jax.networks.model import PoseModel
 from ttp_jax.objectives import registry
+from ttp_jax.objectives.objective import Objective
 from ttp_jax.run.keys import KEYS, flat, shown
 
 # How frames come into memory, which is the run's business and no data set's.
@@ -102,6 +103,12 @@ def model_of(config: ConfigDict) -> PoseModel:
     """The model that the config describes; nothing is computed."""
     skeleton, _ = sets.labels(config.data.name)
     return PoseModel(joints=len(skeleton.joints), **config.model)
+
+
+def adapting_objective(config: ConfigDict, model: PoseModel) -> Objective | None:
+    """What people are adapted by: the config's choice, or else what training used."""
+    chosen = registry.choose(config.personalize.objective, model)
+    return chosen or registry.choose(config.train.objective, model)
 
 
 def check_networks(config: ConfigDict) -> None:

@@ -25,8 +25,6 @@ from ttp_jax.data.people import cut_out, tracks
 from ttp_jax.files import checkpoint, digest, personal
 from ttp_jax.networks import layers, perceptual
 from ttp_jax.networks.model import PoseModel
-from ttp_jax.objectives import registry
-from ttp_jax.objectives.objective import Objective
 from ttp_jax.personalize import inner_loop, many_people, partition, verdict
 from ttp_jax.personalize.chunks import Chunk
 from ttp_jax.personalize.schedules import SCHEDULES
@@ -148,7 +146,7 @@ class Estimator:
 
     @functools.cached_property
     def _shared(self) -> inner_loop.Shared:
-        objective = _objective(self.config, self._model)
+        objective = check_config.adapting_objective(self.config, self._model)
         paper = objective.frozen if objective else ()
         trainable, frozen = partition.split(
             self.params, frozen=self.config.personalize.frozen or paper
@@ -193,11 +191,6 @@ def _perceptual_of(config: ConfigDict) -> perceptual.Perceptual:
     return perceptual.load(kind.kind, seed=kind.seed, weights=kind.weights or None)
 
 
-def _objective(config: ConfigDict, model: PoseModel) -> Objective | None:
-    mine = registry.choose(config.personalize.objective, model)
-    return mine or registry.choose(config.train.objective, model)
-
-
 @functools.lru_cache(maxsize=8)
 def _runner(config_json: str, mode: str) -> many_people.Runner:
     """The compiled pieces, which personal estimators share with their base."""
@@ -207,7 +200,7 @@ def _runner(config_json: str, mode: str) -> many_people.Runner:
     method = inner_loop.Method(
         model=model.clone(train=False, lowering=layers.suited_lowering('joint')),
         perceptual=_perceptual_of(config)._replace(lowering=layers.suited_lowering('joint')),
-        objective=_objective(config, model),  # type: ignore[arg-type]  # None: nobody is adapted
+        objective=check_config.adapting_objective(config, model),  # type: ignore[arg-type]  # None: nobody is adapted
         tx=inner_loop.optimizer(
             learning_rate=steps.learning_rate,
             images_first=steps.images_first,
