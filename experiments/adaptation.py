@@ -48,12 +48,13 @@ ROWS = {
 }
 
 
-def finished_run(workdir: pathlib.Path, *, people: int) -> build.Run:
-    """A finished run, as its workdir describes it, with so many test people."""
+def finished_run(workdir: pathlib.Path, *, people: int | None = None) -> build.Run:
+    """A finished run, as its workdir describes it, maybe with so many test people instead."""
     main.keep_compiled_programs()
     capacity.one_device_per_core()
     config = ConfigDict(json.loads((workdir / 'config.json').read_text()))
-    config.data.test_people = people
+    if people is not None:
+        config.data.test_people = people
     return build.Run(config, workdir)
 
 

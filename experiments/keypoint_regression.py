@@ -16,22 +16,19 @@ import argparse
 import functools
 import json
 import pathlib
-import sys
 import time
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments import leave
 from ttp_jax import geometry, main
 from ttp_jax.data import clips, pairs, sets
-from ttp_jax.files import checkpoint, predictions
+from ttp_jax.files import checkpoint
 from ttp_jax.networks import model as networks
-from ttp_jax.personalize.many_people import Adapted
-from ttp_jax.results import report
-from ttp_jax.run import check_config, job
+from ttp_jax.run import check_config
 
 BATCH = 32
 RIDGE = 1.0  # heatmap cells squared, summed over frames
@@ -145,20 +142,6 @@ def regress(config: ConfigDict, network: pathlib.Path) -> tuple[sets.DataSet, li
     return data, np.split(joints, ends[:-1])
 
 
-def write(
-    workdir: pathlib.Path, data: sets.DataSet, joints: Sequence[np.ndarray], **origin
-) -> None:
-    """What a run leaves, of one phase; origin: more keys of the report."""
-    for clip, found in zip(data.test, joints, strict=True):
-        nothing = np.zeros((0, 0))  # no losses, as before any personalization
-        adapted = Adapted(found, np.ones(found.shape[:2]), nothing)
-        path = workdir / 'predictions' / 'before' / f'{clip.id}.npz'
-        predictions.save(path, adapted, names=data.skeleton.joints, mark='')
-    summary = report.summarise(data.test, {'before': list(joints)}, skeleton=data.skeleton)
-    report.write_report(workdir, summary | origin)
-    print(report.table(summary))
-
-
 def study() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -171,12 +154,12 @@ def study() -> None:
     data, joints = regress(config, arguments.network)
     arguments.workdir.mkdir(parents=True, exist_ok=True)
     (arguments.workdir / 'config.json').write_text(text)
-    write(
+    leave.write(
         arguments.workdir,
-        data,
-        joints,
-        command=' '.join(['python -m experiments.keypoint_regression', *sys.argv[1:]]),
-        git=job.git_commit(),
+        data.test,
+        {'before': [leave.shared_prediction(found) for found in joints]},
+        skeleton=data.skeleton,
+        program='experiments.keypoint_regression',
         seed=config.seed,
         seconds={'before': time.monotonic() - start},
     )

@@ -1,5 +1,6 @@
 """Mistakes in a config are told in one line that names the key, before anything is loaded."""
 
+import json
 import math
 import os
 import pathlib
@@ -275,6 +276,15 @@ def test_a_run_is_resumed_whatever_does_not_change_its_results(key, tmp_path):
     (tmp_path / 'config.json').write_text(joint.get_config().to_json())
     value = ('offline',) if key == 'personalize.schedules' else 1
     resume.check_workdir(tmp_path, changed({key: value}))
+
+
+def test_a_run_from_before_a_key_was_there_is_resumed_with_its_default(tmp_path):
+    earlier = json.loads(joint.get_config().to_json())
+    del earlier['model']['layers']
+    (tmp_path / 'config.json').write_text(json.dumps(earlier))
+    resume.check_workdir(tmp_path, joint.get_config())
+    with pytest.raises(ValueError, match='config.model.layers is 1 there and 2 now'):
+        resume.check_workdir(tmp_path, changed({'model.layers': 2}))
 
 
 @pytest.mark.parametrize(

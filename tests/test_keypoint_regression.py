@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from experiments import keypoint_regression as regression
+from experiments import leave
 from ttp_jax.data import pairs
 from ttp_jax.data.clips import Clip, Labels
-from ttp_jax.data.sets import DataSet
 from ttp_jax.data.skeletons import PENN_ACTION
 
 
@@ -63,10 +63,10 @@ def test_a_regression_leaves_what_a_run_leaves(tmp_path):
     joints = np.random.default_rng(0).uniform(0, 50, (2, 13, 2))
     labels = Labels(joints, np.ones((2, 13)))
     clip = Clip('p0', np.zeros((2, 8, 8, 3), np.uint8), np.zeros((2, 4)), labels)
-    regression.write(
-        tmp_path, DataSet((), [clip], PENN_ACTION), [joints], command='c', git='g', seconds={}
-    )
+    results = {'before': [leave.shared_prediction(joints)]}
+    leave.write(tmp_path, [clip], results, skeleton=PENN_ACTION, program='p', seconds={'before': 1})
     report = json.loads((tmp_path / 'report.json').read_text())
-    assert report['mpck'] == {'before': 100.0} and report['git'] == 'g'
+    assert report['mpck'] == {'before': 100.0} and report['seconds'] == {'before': 1}
+    assert report['command'].startswith('python -m p ')
     with np.load(tmp_path / 'predictions' / 'before' / 'p0.npz') as found:
         np.testing.assert_array_equal(found['joints'], joints)

@@ -352,6 +352,22 @@ def test_the_encoder_waits_while_image_networks_learn(shared, tiny_clips):
     assert all(0 < distance < 2e-3 for distance in encoder)  # one step of Adam's
 
 
+def test_rates_rise_from_nothing_when_their_part_begins_to_learn():
+    rates = [float(inner_loop.rising(1.0, 3)(step)) for step in range(5)]
+    assert rates == pytest.approx([0.25, 0.5, 0.75, 1, 1])
+    tx = inner_loop.optimizer(
+        learning_rate=1e-3, image_learning_rate=1e-2, images_first=2, warmup=3
+    )
+    params = {'encoder/x': jnp.zeros(1), 'renderer/x': jnp.zeros(1)}
+    state, moved = tx.init(params), []
+    for _ in range(7):  # of a constant gradient Adam's steps are as long as the rate
+        steps, state = tx.update(jax.tree.map(jnp.ones_like, params), state, params)
+        moved.append([-float(steps[path][0]) for path in params])
+    encoder, renderer = np.transpose(moved)
+    np.testing.assert_allclose(renderer, [0.0025, 0.005, 0.0075, *[0.01] * 4], rtol=1e-3)
+    np.testing.assert_allclose(encoder, [0, 0, 0.00025, 0.0005, 0.00075, 0.001, 0.001], rtol=1e-3)
+
+
 def test_one_rate_and_no_wait_is_the_papers_adam(shared, tiny_clips):
     mine = changed(
         shared, tiny_clips[0], inner_loop.optimizer(learning_rate=1e-3, image_learning_rate=1e-3)

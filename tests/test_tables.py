@@ -113,11 +113,13 @@ def test_rows_that_differ_in_personalization_alone_share_their_network(tmp_path)
     assert len({tasks.row_task(r, **how).workdir for r in [*adapted, ours]}) == len(adapted) + 1
 
 
-def test_real_clips_start_from_the_network_of_many_drawn_people(tmp_path):
+def test_real_clips_start_from_the_network_of_people_drawn_with_their_motion(tmp_path):
     how = dict(size='small', inputs=INPUTS, folder=tmp_path)
-    many, own = tasks.network_tasks(row(data='real').network, **how)
+    (drawn,) = tasks.network_tasks(row(data='motion').network, **how)
+    start, own = tasks.network_tasks(row(data='real').network, **how)
+    assert start == drawn
     adapted = tasks.row_task(row(data='real'), **how)
-    assert parsed(many).data.name == 'drawn' and parsed(own).checkpoint == str(many.workdir)
+    assert parsed(start).data.motion == 'LABELS' and parsed(own).checkpoint == str(start.workdir)
     assert parsed(adapted).checkpoint == str(own.workdir)
     assert (parsed(own).train.steps, parsed(adapted).train.steps) == (1500, 0)
     assert parsed(own).data.root == parsed(adapted).data.root == 'CLIPS'
@@ -136,7 +138,7 @@ def test_a_row_says_which_data_it_needs():
     none = tasks.Inputs()
     assert tasks.needs(row(), none) == ''
     assert tasks.needs(row(data='motion'), none).startswith('--motion=FOLDER')
-    assert tasks.needs(row(data='real'), none).startswith('--real=FOLDER')
+    assert tasks.needs(row(data='real'), none).split(', ')[1].startswith('--real=FOLDER')
     assert tasks.needs(row(perceptual__kind='squeezenet'), none).startswith('--squeezenet=FILE')
     assert all(tasks.needs(r, INPUTS) == '' for r in ROWS)
 
@@ -389,7 +391,7 @@ def test_the_document_is_made_of_records(tmp_path, made):
     assert re.search(r'ours − baseline, before \| \+0\.0 \[', text)  # of people, who are the same
     assert '| confidence' not in text and 'those hurt' in text
     assert '| 64 | 75.0 ± 0.0 |' in text
-    assert '| main | real clips after drawn people | 1 |' in text
+    assert f'| main | {rows.DATA["real"]} | 1 |' in text
     assert 'abcdef0123' in text
     for picture in re.findall(r'\((figures/.*?)\)', text):
         assert (tmp_path / picture).is_file()

@@ -5,6 +5,7 @@ personalization alone have equal networks, which are trained once. Changes are c
 values. Nothing is run here, and no file is looked at.
 """
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -13,12 +14,13 @@ from ttp_jax.objectives.objective import LABELLED_HEAD, NORMS
 Changes = tuple[tuple[str, Any], ...]
 
 SEEDS = (0, 1, 2, 3, 4)  # of the main rows
-FEWER_SEEDS = SEEDS[:3]  # of the others
+FEWER_SEEDS = SEEDS[:3]  # of the neighbours
+ABLATED_SEEDS = SEEDS[:2]
 
 DATA = {
     'drawn': 'drawn people',
     'motion': "people drawn with Penn Action's motion",
-    'real': 'real clips after drawn people',
+    'real': "real clips after people drawn with Penn Action's motion",
 }
 SYSTEMS = {
     'baseline': 'baseline',
@@ -30,7 +32,7 @@ TABLES = ('main', 'neighbours', 'ablations')
 
 
 class Network(NamedTuple):
-    """What is trained. system: a variant of the model; data: of `DATA`, or 'many' drawn people."""
+    """What is trained. system: a variant of the model; data: of `DATA`."""
 
     system: str
     data: str
@@ -42,7 +44,8 @@ class Network(NamedTuple):
 class Row(NamedTuple):
     """A row of a table, of one seed. changes: of personalization, and of whom it is done to.
 
-    program: 'personalize', or 'regression' for keypoints that are scored by a linear regression.
+    program: 'personalize'; 'regression' for keypoints that are scored by a linear regression, or
+    'carried on' for people who are adapted to one after another.
     """
 
     table: str
@@ -67,7 +70,7 @@ def all_rows() -> list[Row]:
 def network(system: str, data: str, seed: int, **changes: Any) -> Network:
     """The network of a system for a data set; changes: config keys, with `__` for a point."""
     all_changes = without_features(system) + keys(changes)
-    parent = Network(system, 'many', seed, all_changes) if data == 'real' else None
+    parent = Network(system, 'motion', seed, all_changes) if data == 'real' else None
     return Network(system, data, seed, all_changes, parent)
 
 
@@ -132,23 +135,30 @@ def neighbours() -> Iterator[Row]:
 
 
 def ablations() -> Iterator[Row]:
-    """One thing changed at a time, on drawn people."""
-    for seed in FEWER_SEEDS:
-        for name, trained in TRAINED_OTHERWISE.items():
-            yield Row('ablations', name, network('transformer', 'drawn', seed, **trained))
+    """One thing changed at a time, on drawn people, adapted offline."""
+    ablation = functools.partial(Row, 'ablations', modes=('before', 'offline'))
+    for seed in ABLATED_SEEDS:
+        ours = network('transformer', 'drawn', seed)
         for name, changes in ADAPTED_OTHERWISE.items():
-            yield Row('ablations', name, network('transformer', 'drawn', seed), changes)
+            yield ablation(name, ours, changes)
+        yield ablation('carried on from person to person', ours, program='carried on')
+        for name, trained in TRAINED_OTHERWISE.items():
+            yield ablation(name, network('transformer', 'drawn', seed, **trained))
         for count in PEOPLE:
             better = network('transformer', 'drawn', seed, data__train_people=count)
-            yield Row('ablations', f'{count} training people, gentle steps', better, GENTLE)
+            yield ablation(f'{count} training people, gentle steps', better, GENTLE)
+        for name, changes in SCHEDULES.items():
+            strong = network('transformer', 'drawn', seed, **STRONG)
+            yield ablation(f'strong network, {name}', strong, changes)
 
 
 # A good network has little to gain; steps that a poorer one needs would tear it apart.
 GENTLE = steps(epochs=2, images_first=16, learning_rate=5e-5, image_learning_rate=3e-4)
-PEOPLE = (4, 8, 32, 64, 128, 256, 1024)  # training people, besides the main row's own number
+PEOPLE = (4, 32, 128, 1024)  # training people, besides the main row's own number
 TRAINED_OTHERWISE: dict[str, dict[str, Any]] = (
     {f'{k} self-supervised keypoints': {'model__keypoints': k} for k in (15, 30, 60)}
-    | {f'{h} attention heads': {'model__heads': h} for h in (1, 2, 8)}
+    | {f'{n} Transformer layers': {'model__layers': n} for n in (2, 3)}
+    | {f'{h} attention heads': {'model__heads': h} for h in (1, 8)}
     | {
         f'reconstruction weight {weight:g}': {'train__reconstruction_weight': weight}
         for weight in (0.0, 1e-4, 1e-2)
@@ -160,16 +170,26 @@ TRAINED_OTHERWISE: dict[str, dict[str, Any]] = (
     | {f'{count} training people': {'data__train_people': count} for count in PEOPLE}
 )
 
+# One schedule for weak and strong networks is wanted: each is tried on both.
+STRONG = {'data__train_people': 1024, 'train__steps': 6000}
+SCHEDULES: dict[str, Changes] = {
+    'as the others': (),
+    'gentle steps': GENTLE,
+    'warm-up': steps(warmup=64),
+    'warm-up, half the rates': steps(warmup=64, learning_rate=1e-4, image_learning_rate=5e-4),
+    'warm-up, a quarter of the rates': steps(
+        warmup=64, learning_rate=5e-5, image_learning_rate=2.5e-4
+    ),
+}
+
 IMAGE_NETWORKS = r'(appearance_encoder|pose_encoder|renderer)/.*'
 ADAPTED_OTHERWISE: dict[str, Changes] = (
-    {
-        f'rate of the encoder {rate:g}': steps(learning_rate=rate)
-        for rate in (2e-5, 1e-4, 5e-4, 1e-3)
-    }
+    {name: changes for name, changes in SCHEDULES.items() if changes}
+    | {f'rate of the encoder {rate:g}': steps(learning_rate=rate) for rate in (5e-5, 5e-4, 1e-3)}
     | {f'rate of images {rate:g}': steps(image_learning_rate=rate) for rate in (1e-4, 2e-3)}
-    | {f'{epochs} steps a frame': steps(epochs=epochs) for epochs in (1, 3, 10)}
-    | {f'batches of {batch}': (('personalize.batch', batch),) for batch in (2, 16, 32)}
-    | {'nobody waits': AT_ONCE, 'gentle steps': GENTLE}
+    | {f'{epochs} steps a frame': steps(epochs=epochs) for epochs in (1, 2, 8)}
+    | {f'batches of {batch}': (('personalize.batch', batch),) for batch in (2, 16)}
+    | {'nobody waits': AT_ONCE}
     | {
         "the paper's rates and steps": steps(
             epochs=1, images_first=0, learning_rate=1e-4, image_learning_rate=1e-4
@@ -192,4 +212,8 @@ ADAPTED_OTHERWISE: dict[str, Changes] = (
         'labelled head moves too': (('personalize.frozen', (NORMS,)),),
     }
     | {f'{frames} frames seen': (('data.frames', frames),) for frames in (6, 12, 48)}
+    | {
+        f'boxes jittered by {100 * share:g} %': (('data.box_jitter', share),)
+        for share in (0.05, 0.1)
+    }
 )

@@ -22,12 +22,11 @@ class Inputs(NamedTuple):
 
 
 class Size(NamedTuple):
-    """How large rows are. many: changes for the drawn people that real clips come after."""
+    """How large rows are."""
 
     drawn: str
     recorded: str
-    many: Changes
-    model: Changes  # of recorded data, so that a network of drawn people fits
+    clips: Changes  # of recorded data: how much, and the model, so that one of drawn people fits
 
 
 class Task(NamedTuple):
@@ -48,19 +47,15 @@ class Task(NamedTuple):
 
 
 SIZES = {
-    'small': Size(
-        'configs/joint.py',
-        'configs/joint.py:penn_action',
-        (('data.train_people', 128), ('train.steps', 3000)),
-        (),
-    ),
+    'small': Size('configs/joint.py', 'configs/joint.py:penn_action', (('data.test_people', 24),)),
     'full': Size(
         'configs/joint.py:drawn_large',
         'configs/joint.py:penn_action',
-        (),
         (('model.width', 32), ('model.features', 128), ('model.image_width', 16)),
     ),
 }
+# Rows that are no run of the job, but a program's that takes a network's workdir.
+PROGRAMS = {'regression': 'experiments.keypoint_regression', 'carried on': 'experiments.carried_on'}
 ONLY_TRAINED: Changes = (('personalize.schedules', ()), ('pictures', 0))
 PICTURED = 4  # people of the row whose pictures are shown
 
@@ -81,9 +76,8 @@ def row_task(row: Row, *, size: str, inputs: Inputs, folder: pathlib.Path) -> Ta
     """What is done with a row's trained network."""
     network = network_tasks(row.network, size=size, inputs=inputs, folder=folder)[-1]
     workdir = folder / size / row.table / slug(row.name, *_name(row.network)[1:3])
-    if row.program == 'regression':
-        words = ('-m', 'experiments.keypoint_regression', str(network.workdir))
-        return Task(words, workdir)
+    if row.program in PROGRAMS:
+        return Task(('-m', PROGRAMS[row.program], str(network.workdir)), workdir)
     schedules = tuple(mode for mode in row.modes if mode != 'before')
     changes: Changes = (
         ('checkpoint', str(network.workdir)),
@@ -103,7 +97,9 @@ def is_pictured(row: Row) -> bool:
 def needs(row: Row, inputs: Inputs) -> str:
     """What has to be given on the command line for this row; '' if it can be run."""
     missing = {
-        "--motion=FOLDER: Penn Action's labels": row.network.data == 'motion' and not inputs.motion,
+        "--motion=FOLDER: Penn Action's labels": (
+            row.network.data in ('motion', 'real') and not inputs.motion
+        ),
         "--real=FOLDER: clips in Penn Action's layout": (
             row.network.data == 'real' and not inputs.real
         ),
@@ -131,8 +127,7 @@ def _program(network: Network, changes: Changes, *, size: str, inputs: Inputs) -
     all_changes: Changes = (
         ('seed', network.seed),
         ('model.variant', network.system),
-        *(sizes.model + (('data.root', inputs.real),) if recorded else ()),
-        *(sizes.many if network.data == 'many' else ()),
+        *(sizes.clips + (('data.root', inputs.real),) if recorded else ()),
         *((('data.motion', inputs.motion),) if network.data == 'motion' else ()),
         *_with_weights(network.changes, inputs),
         *changes,

@@ -1,11 +1,14 @@
 """The data sets by name: training clips, test clips and the joints they are labelled with."""
 
+import dataclasses
 import functools
 import inspect
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ttp_jax.data import bbc_pose, clips, human36m, mixed, penn_action, skeletons
 from ttp_jax.data import prepared as records
@@ -167,21 +170,45 @@ LOADERS: dict[str, Any] = {'drawn': drawn, 'mixed': several, 'video': filmed} | 
 }
 
 
-def load(name: str, *, training: bool = True, seed: int = 0, **options: Any) -> DataSet:
+def load(
+    name: str, *, training: bool = True, seed: int = 0, box_jitter: float = 0.0, **options: Any
+) -> DataSet:
     """The data set `name` with its options, without a training split unless there is `training`.
+
+    box_jitter: how far the boxes of test people are moved and scaled, as `jittered` does.
 
     Raises ValueError as `check` does, and for bad data.
     """
     check(name, **options)
     taken, options = _taken(name), {'seed': seed, 'training': training} | options
-    return LOADERS[name](**{key: options[key] for key in options if key in taken})
+    found = LOADERS[name](**{key: options[key] for key in options if key in taken})
+    if not box_jitter:
+        return found
+    return found._replace(test=[jittered(clip, box_jitter, seed=seed) for clip in found.test])
 
 
-def check(name: str, **options: Any) -> None:
+def jittered(clip: clips.Clip, std: float, *, seed: int) -> clips.Clip:
+    """The clip with boxes as a detector might find them: each moved and scaled by itself.
+
+    std: of how far the centre moves along each axis, in shares of the box's side there, and of the
+    logarithm of what both sides are multiplied by. What is drawn depends on the seed and the id.
+    """
+    draws = np.random.default_rng([seed, *clip.id.encode()]).normal(size=(len(clip.boxes), 3)) * std
+    corners = np.asarray(clip.boxes, np.float64).reshape(-1, 2, 2)  # first and last pixels, (x, y)
+    side = corners[:, 1] - corners[:, 0] + 1  # a box ends on its last pixel
+    centre = corners.mean(axis=1) + draws[:, :2] * side
+    reach = (side * np.exp(draws[:, 2:]) - 1) / 2
+    boxes = np.concatenate([centre - reach, centre + reach], axis=1).astype(np.float32)
+    return dataclasses.replace(clip, boxes=boxes)
+
+
+def check(name: str, *, box_jitter: float = 0.0, **options: Any) -> None:
     """Raises ValueError at once for an unknown name, a missing folder, or an option set in vain.
 
-    Options that belong to other data sets must be empty or at their defaults.
+    Options that belong to other data sets must be empty or at their defaults; box_jitter is
+    anybody's.
     """
+    del box_jitter
     _check_name(name)
     for key in sorted(options.keys() - _taken(name)):
         default = _default(key)

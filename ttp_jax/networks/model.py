@@ -87,6 +87,7 @@ class AffinityTransformer(nn.Module):
     feedforward: int
     dropout: float
     train: bool
+    layers: int = 1
 
     @nn.compact
     def __call__(self, features: jax.Array) -> jax.Array:
@@ -94,9 +95,12 @@ class AffinityTransformer(nn.Module):
         queries = self.param('queries', nn.initializers.normal(1.0), (self.joints, channels))
         queries = jnp.broadcast_to(queries, (n, *queries.shape))
         memory = features.reshape(n, -1, channels)
-        x = DecoderLayer(self.heads, self.feedforward, self.dropout, self.train, name='decoder')(
-            queries, memory
-        )
+        x = queries
+        for i in range(self.layers):  # the paper's only one is called 'decoder'
+            layer = DecoderLayer(
+                self.heads, self.feedforward, self.dropout, self.train, name=f'decoder{i or ""}'
+            )
+            x = layer(x, memory)
         x = nn.LayerNorm(epsilon=1e-5, name='norm')(x)
         return nn.softmax(nn.Dense(self.keypoints, name='affinity')(x), axis=-1)
 
@@ -182,6 +186,7 @@ class PoseModel(nn.Module):
     features: int = 256
     image_width: int = 32
     image_stride: int = 1
+    layers: int = 1
     heads: int = 4
     feedforward: int = 1024
     dropout: float = 0.1
@@ -217,7 +222,13 @@ class PoseModel(nn.Module):
         )
         if self.variant == 'transformer':
             self.affinity_transformer = AffinityTransformer(
-                self.joints, self.keypoints, self.heads, self.feedforward, self.dropout, self.train
+                self.joints,
+                self.keypoints,
+                self.heads,
+                self.feedforward,
+                self.dropout,
+                self.train,
+                self.layers,
             )
         else:
             self.supervised_head = head(self.joints)

@@ -352,7 +352,7 @@ def predict_frames(
 
 
 def optimizer(
-    *, learning_rate: float, image_learning_rate: float, images_first: int = 0
+    *, learning_rate: float, image_learning_rate: float, images_first: int = 0, warmup: int = 0
 ) -> optax.GradientTransformation:
     """Adam for the inner loop; the paper's (section 3.2) has one rate for all and nobody waits.
 
@@ -360,11 +360,14 @@ def optimizer(
       image_learning_rate: of the image networks (both image encoders and the renderer).
       images_first: steps in which they learn alone. Networks that cannot draw this person yet have
         nothing true to say about where the keypoints should be.
+      warmup: steps in which each part's rate rises from 0. At first Adam does not know how
+        large gradients are, and makes all of them as long as the rate lets it.
     """
+    drawing = rising(image_learning_rate, warmup)
     seeing = optax.join_schedules(
-        [optax.constant_schedule(0.0), optax.constant_schedule(learning_rate)], [images_first]
+        [optax.constant_schedule(0.0), rising(learning_rate, warmup)], [images_first]
     )
-    parts = {'draw': optax.adam(image_learning_rate), 'see': optax.adam(seeing)}
+    parts = {'draw': optax.adam(drawing), 'see': optax.adam(seeing)}
     return optax.multi_transform(
         parts,
         lambda trainable: {
@@ -372,3 +375,10 @@ def optimizer(
             for path in trainable
         },
     )
+
+
+def rising(rate: float, warmup: int) -> optax.Schedule:
+    """A rate that rises to `rate` along a line in `warmup` steps, and then stays."""
+    if not warmup:
+        return optax.constant_schedule(rate)
+    return optax.linear_schedule(rate / (warmup + 1), rate, warmup)

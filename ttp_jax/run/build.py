@@ -199,6 +199,7 @@ class Run:
             tx=inner_loop.optimizer(
                 learning_rate=steps.learning_rate,
                 images_first=steps.images_first,
+                warmup=steps.warmup,
                 image_learning_rate=steps.image_learning_rate,
             ),
             spec=self.spec,

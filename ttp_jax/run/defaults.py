@@ -50,6 +50,7 @@ def _data() -> dict:
         'evaluate': 'test',  # mixed: or 'validation' or 'train', whom to personalize to
         'input': '',  # video: a file, or a folder or pattern of videos or frames
         'boxes': '',  # video: a file of boxes around people; '': the whole picture is the box
+        'box_jitter': 0.0,  # how far test boxes are moved and scaled, in shares of their side
         'seconds': 0.0,  # video: how much of it is read; 0: all of it
         'cut_outs': '',  # video: a folder for people's pictures
         'train_people': 16,  # 0: everyone (recorded only)
@@ -73,7 +74,8 @@ def _model() -> dict:
         'features': 64,  # their channels
         'image_width': 12,  # channels of the image encoders' first layers; the renderer's follow
         'image_stride': 1,  # 2: images are rebuilt, and compared, at half their size
-        'heads': 4,  # of the Transformer's attention; divides `features`
+        'layers': 1,  # of the Transformer
+        'heads': 4,  # of its attention; divides `features`
         'feedforward': 256,
         'dropout': 0.1,  # of the Transformer, in training
         'sigma': 2.0,  # of Gaussian heatmaps, cells
@@ -125,12 +127,14 @@ def _personalize() -> dict:
         'online': {
             'epochs': 2,  # steps per frame
             'images_first': 16,  # steps in which only the image networks learn
+            'warmup': 0,  # steps in which the rates rise from 0, each when its part begins to learn
             'learning_rate': 5e-5,
             'image_learning_rate': 3e-4,  # of the image encoders and the renderer
         },
         'offline': {
             'epochs': 4,
             'images_first': 32,
+            'warmup': 0,
             'learning_rate': 2e-4,
             'image_learning_rate': 1e-3,
         },

@@ -204,6 +204,7 @@ def _runner(config_json: str, mode: str) -> many_people.Runner:
         tx=inner_loop.optimizer(
             learning_rate=steps.learning_rate,
             images_first=steps.images_first,
+            warmup=steps.warmup,
             image_learning_rate=steps.image_learning_rate,
         ),
         spec=pairs.CropSpec(

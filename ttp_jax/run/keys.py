@@ -170,6 +170,7 @@ KEYS = (
         'data.evaluate': Key(known('part', mixed.PARTS), TESTED),
         'data.input': Key(TEXT, ALL),
         'data.boxes': Key(TEXT, ALL),
+        'data.box_jitter': Key(between(0, 0.5), TESTED),
         'data.seconds': Key(at_least(0), ALL),
         'data.cut_outs': Key(TEXT, NONE),
         'data.train_people': Key(whole(0), ALL),
@@ -190,6 +191,7 @@ KEYS = (
         'model.features': Key(whole(1), ALL),
         'model.image_width': Key(whole(1), ALL),
         'model.image_stride': Key(whole(1, 8), ALL),
+        'model.layers': Key(whole(1), ALL),
         'model.heads': Key(whole(1), ALL),
         'model.feedforward': Key(whole(1), ALL),
         'model.dropout': Key(between(0, 1, '[)'), ALL),
@@ -232,6 +234,7 @@ KEYS = (
         for key, rule in {
             'epochs': whole(1),
             'images_first': whole(0),
+            'warmup': whole(0),
             'learning_rate': RATE,
             'image_learning_rate': RATE,
         }.items()

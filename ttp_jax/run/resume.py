@@ -8,23 +8,25 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ttp_jax.data import sets
+from ttp_jax.run import defaults
 from ttp_jax.run.keys import affects, flat
 
 
 def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
     """Makes the folder; raises ValueError where a run of another config has begun in it.
 
-    Keys that change no result may differ.
+    Keys that change no result may differ; one that was not there yet counts as at its default.
     """
     workdir.mkdir(parents=True, exist_ok=True)
     path, mine = workdir / 'config.json', json.loads(config.to_json())
     if path.is_file():
-        theirs = json.loads(path.read_text())
-        for name in filter(affects, sorted({*flat(mine), *flat(theirs)})):
-            if flat(mine).get(name) != flat(theirs).get(name):
+        standard = flat(json.loads(defaults.small().to_json()))
+        theirs, now = standard | flat(json.loads(path.read_text())), flat(mine)
+        for name in filter(affects, sorted({*now, *theirs})):
+            if now.get(name) != theirs.get(name):
                 raise ValueError(
-                    f'{path}: config.{name} is {flat(theirs).get(name)!r} there and '
-                    f'{flat(mine).get(name)!r} now; choose another --workdir'
+                    f'{path}: config.{name} is {theirs.get(name)!r} there and '
+                    f'{now.get(name)!r} now; choose another --workdir'
                 )
 
 
