@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from ttp_jax import main
 from ttp_jax.personalize import capacity, partition
 from ttp_jax.results import metrics
-from ttp_jax.run import adaptation, build
+from ttp_jax.run import adaptation, build, defaults, keys
 
 PAPER = {'epochs': 1, 'images_first': 0, 'learning_rate': 1e-4, 'image_learning_rate': 1e-4}
 
@@ -52,7 +52,7 @@ def finished_run(workdir: pathlib.Path, *, people: int | None = None) -> build.R
     """A finished run, as its workdir describes it, maybe with so many test people instead."""
     main.keep_compiled_programs()
     capacity.one_device_per_core()
-    config = ConfigDict(json.loads((workdir / 'config.json').read_text()))
+    config = defaults.completed(keys.flat(json.loads((workdir / 'config.json').read_text())))
     if people is not None:
         config.data.test_people = people
     return build.Run(config, workdir)

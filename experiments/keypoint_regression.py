@@ -28,7 +28,7 @@ from ttp_jax import geometry, main
 from ttp_jax.data import clips, pairs, sets
 from ttp_jax.files import checkpoint
 from ttp_jax.networks import model as networks
-from ttp_jax.run import check_config
+from ttp_jax.run import check_config, defaults, keys
 
 BATCH = 32
 RIDGE = 1.0  # heatmap cells squared, summed over frames
@@ -150,7 +150,7 @@ def study() -> None:
     arguments = parser.parse_args()
     main.keep_compiled_programs()
     start, text = time.monotonic(), (arguments.network / 'config.json').read_text()
-    config = ConfigDict(json.loads(text))
+    config = defaults.completed(keys.flat(json.loads(text)))
     data, joints = regress(config, arguments.network)
     arguments.workdir.mkdir(parents=True, exist_ok=True)
     (arguments.workdir / 'config.json').write_text(text)

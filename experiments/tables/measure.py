@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from experiments.tables.records import Record
 from experiments.tables.rows import Row
@@ -20,7 +19,7 @@ from ttp_jax.data import sets
 from ttp_jax.data.clips import Clip
 from ttp_jax.data.skeletons import Skeleton
 from ttp_jax.results import metrics
-from ttp_jax.run import check_config
+from ttp_jax.run import check_config, defaults, keys
 
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)  # of a torso: thresholds of the curve
 
@@ -67,7 +66,7 @@ def measure(row: Row, task: Task, network: Task, *, size: str) -> list[Record]:
 
 def test_people(config: Mapping[str, Any]) -> sets.DataSet:
     """The people that a run of this config personalizes to."""
-    found = ConfigDict(config)
+    found = defaults.completed(keys.flat(config))
     return sets.load(seed=found.seed, training=False, **check_config.data_options(found))
 
 

@@ -5,9 +5,13 @@ setting as the release has it, told by its differences. `run/keys.py` says which
 and which phases each key has a part in.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from ttp_jax.data.sets import RECORDED
+from ttp_jax.run.keys import flat
 
 EPOCHS = 140
 STEPS_PER_EPOCH = 2736  # of 32 of the 87,543 frames of Penn Action's 1,258 training videos
@@ -36,6 +40,19 @@ def small() -> ConfigDict:
             'pictures': 4,  # test people to draw before and after
         }
     ).lock()
+
+
+def completed(values: Mapping[str, Any]) -> ConfigDict:
+    """A finished run's config, with defaults for keys that were not there yet, without former ones.
+
+    values: as `flat` gives them.
+    """
+    config = small()
+    known = flat(config.to_dict())
+    config.update_from_flattened_dict(
+        {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
+    )
+    return config
 
 
 def _data() -> dict:

@@ -168,10 +168,7 @@ def load(path: str | pathlib.Path) -> Estimator:
 
     Raises ValueError, naming the path, where there is none, or it was made by another model.
     """
-    config = defaults.small()
-    theirs, known = flat(checkpoint.config_beside(str(path))), flat(config.to_dict())
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in theirs.items() if k in known}
-    config.update_from_flattened_dict(values)
+    config = defaults.completed(flat(checkpoint.config_beside(str(path))))
     state = checkpoint.load_model(str(path), _first_state(config))
     return Estimator(config, state.params, state.batch_stats, state.loss_means)
 
