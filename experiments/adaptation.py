@@ -20,7 +20,8 @@ from ml_collections import ConfigDict
 from ttp_jax import main
 from ttp_jax.personalize import capacity, partition
 from ttp_jax.results import metrics
-from ttp_jax.run import adaptation, build
+from ttp_jax.run import adaptation, build, defaults
+from ttp_jax.run.keys import flat
 
 PAPER = {'epochs': 1, 'images_first': 0, 'learning_rate': 1e-4, 'image_learning_rate': 1e-4}
 
@@ -52,7 +53,13 @@ def finished_run(workdir: pathlib.Path, *, people: int) -> build.Run:
     """A finished run, as its workdir describes it, with so many test people."""
     main.keep_compiled_programs()
     capacity.one_device_per_core()
-    config = ConfigDict(json.loads((workdir / 'config.json').read_text()))
+    config = defaults.small()  # of an earlier commit's run some keys may be missing
+    config.update_from_flattened_dict(
+        {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in flat(json.loads((workdir / 'config.json').read_text())).items()
+        }
+    )
     config.data.test_people = people
     return build.Run(config, workdir)
 

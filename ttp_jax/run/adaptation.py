@@ -8,8 +8,10 @@ failed in every phase; that stops nobody else.
 import socket
 from collections.abc import Collection, Iterator, Mapping
 
+from ml_collections import ConfigDict
+
 from ttp_jax.data import clips
-from ttp_jax.files import digest
+from ttp_jax.files import digest, personal
 from ttp_jax.personalize import guard, many_people, partition, verdict
 from ttp_jax.personalize.many_people import Adapted
 from ttp_jax.results import rows, views
@@ -166,8 +168,15 @@ def store_of(run: Run, phase: str) -> Store:
         [marks.together(of_run, of_clip) for of_clip in run.clip_marks],
         run.data.skeleton.joints,
         range(min(run.config.pictures, len(run.people))),
-        run.config.personalize.save_weights if phase != 'before' else '',
+        saved_form(run.config) if phase != 'before' else None,
     )
+
+
+def saved_form(config: ConfigDict) -> personal.Form | None:
+    """How personal weights are saved; None where they are not."""
+    how = config.personalize
+    kept = how.save_weights
+    return personal.Form(kept, how.save_rank, tuple(how.save_layers)) if kept else None
 
 
 def pictured_frame(clip: clips.Clip, segment: int = many_people.SEGMENT) -> int:
