@@ -1,14 +1,15 @@
 """Whom does personalization hurt, and can it be told without labels?
 
-    python experiments/guard.py RUN [RUN ...] [--phase=offline] [--judge=RUN] [--out=guard.json]
+    python experiments/guard.py RUN [RUN ...] [--phases=online,offline] [--judge=RUN] \
+        [--out=guard.json]
 
 Each RUN is the workdir of a run without a guard, finished or not: its stored predictions and its
 people's labels are read, nothing is computed anew. The people of a run are judged by a rule that
 was fitted on the other runs; those of a single run, in five folds, by one fitted on the other
 folds; with --judge the people of another run, by one fitted on all of RUN. The table says how many
 hurt people it keeps from harm, how much gain it gives up, and how well its estimate ranks people by
-their true gain. With --out the rule fitted on everyone is written, for
-`--config.personalize.guard`.
+their true gain. With --out the rules fitted on everyone are written, one for each phase, for
+`--config.personalize.guard`; they keep whom harm threatens above --most-harm, nobody at 1.
 """
 
 import argparse
@@ -209,35 +210,49 @@ def joined(runs: Sequence[People]) -> People:
     return People(*(np.concatenate(values) for values in zip(*runs, strict=True)))
 
 
+def study_phase(arguments: argparse.Namespace, phase: str) -> guard.Rule:
+    """Prints one phase's table; returns the rule fitted on everyone."""
+    runs = [read_run(run, phase) for run in arguments.runs]
+    people = joined(runs)
+    if len(people.gains) < 2 * arguments.folds:
+        raise SystemExit(
+            f'{len(people.gains)} people were personalized {phase} and have labels, expected at '
+            f'least {2 * arguments.folds}'
+        )
+    rule = fit(people, ridge=arguments.ridge, most_harm=arguments.most_harm)
+    guess = guesses(people, folds_of(runs, folds=arguments.folds), ridge=arguments.ridge)
+    print(f'--- {phase}')
+    if arguments.judge:
+        others = read_run(arguments.judge, phase)
+        show(others, judged(others.features, rule))
+    else:
+        show(people, guess)
+    return rule._replace(gain_error=float(np.std(people.gains - guess.gains)))
+
+
+def provenance(arguments: argparse.Namespace) -> str:
+    """Whom the rules are fitted on, for their file."""
+    configs = [json.loads((run / 'config.json').read_text()) for run in arguments.runs]
+    names = sorted({config['data']['name'] for config in configs})
+    seeds = ', '.join(str(config['seed']) for config in configs)
+    return f'test people of {len(configs)} runs on {", ".join(names)} data, seeds {seeds}'
+
+
 def study() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('runs', type=pathlib.Path, nargs='+')
-    parser.add_argument('--phase', default='offline')
+    parser.add_argument('--phases', default='offline')
     parser.add_argument('--judge', type=pathlib.Path)
     parser.add_argument('--folds', type=int, default=5)
     parser.add_argument('--ridge', type=float, default=3.0)
     parser.add_argument('--most-harm', type=float, default=0.5)
     parser.add_argument('--out', type=pathlib.Path)
     arguments = parser.parse_args()
-    runs = [read_run(run, arguments.phase) for run in arguments.runs]
-    people = joined(runs)
-    if len(people.gains) < 2 * arguments.folds:
-        raise SystemExit(
-            f'{len(people.gains)} people were personalized and have labels, expected at least '
-            f'{2 * arguments.folds}'
-        )
-    guess = guesses(people, folds_of(runs, folds=arguments.folds), ridge=arguments.ridge)
-    rule = fit(people, ridge=arguments.ridge, most_harm=arguments.most_harm)
-    if arguments.judge:
-        others = read_run(arguments.judge, arguments.phase)
-        show(others, judged(others.features, rule))
-    else:
-        show(people, guess)
+    rules = {phase: study_phase(arguments, phase) for phase in arguments.phases.split(',')}
     if arguments.out:
-        error = float(np.std(people.gains - guess.gains))
         with whole_file.replacing(arguments.out) as path:
-            path.write_text(guard.text(rule._replace(gain_error=error)))
+            path.write_text(guard.text(rules, made_of=provenance(arguments)))
 
 
 if __name__ == '__main__':

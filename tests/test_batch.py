@@ -146,10 +146,12 @@ def test_a_line_says_what_became_of_a_person():
         skeleton=SKELETON,
         host='here',
         predictions='predictions/online/a.npz',
+        gain_error=4.0,
     )
     assert found['mpck_after'] == 100 > found['mpck_before'] >= 0
     assert found['loss_before'] == 2 > found['loss_after'] == 1
-    assert (found['gain'], found['seconds'], found['frames']) == (2.5, 1.5, 4)
+    assert (found['gain'], found['gain_error']) == (2.5, 4.0)
+    assert (found['seconds'], found['frames']) == (1.5, 4)
     assert json.loads(rows.text([found])) == found
 
 

@@ -46,8 +46,8 @@ def test_a_run_is_judged_by_a_rule_fitted_on_the_others():
 def test_a_fit_where_all_fare_alike_stays_finite(gain, tmp_path):
     people = made_up()._replace(gains=np.full(120, gain))
     rule = study.fit(people, ridge=3.0, most_harm=0.5)
-    (tmp_path / 'rule.json').write_text(guard.text(rule))
-    found = guard.estimate(people.features[0], guard.read(tmp_path / 'rule.json'))
+    (tmp_path / 'rule.json').write_text(guard.text({'online': rule}))
+    found = guard.estimate(people.features[0], guard.read(tmp_path / 'rule.json')['online'])
     assert found.gain == pytest.approx(gain) and (found.harm > 0.9) == (gain < 0)
 
 

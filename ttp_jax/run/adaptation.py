@@ -52,15 +52,16 @@ def adapted_phase(run: Run, schedule: str, before: list[Adapted]) -> tuple[list[
     """(everyone's results under one schedule, how many frames they were made of just now).
 
     Args:
-      before: everyone's predictions with the shared weights, which count where `run.judge` says so.
+      before: everyone's predictions with the shared weights, which count where the run's judge
+        says so.
     """
     store = store_of(run, schedule)
-    done, made = store.load(), 0
+    done, made, judge = store.load(), 0, run.judge(schedule)
     run.ledger.begin(schedule, known_rows(run, store, before, done))
     base = digest.of_tree((run.state.params, run.state.batch_stats)) if store.weights else ''
     keep = {index: pictured_frame(run.people[index]) for index in store.drawn}
     for index, result in personalize(run, schedule, keep=keep, done=done):
-        result = verdict.settled(before[index], result, judge=run.judge)
+        result = verdict.settled(before[index], result, judge=judge)
         keep_weights(run, store, index, result, base=base)
         store.save(index, result)
         run.ledger.add(row_of(run, store, index, before[index], result))
@@ -90,6 +91,7 @@ def row_of(run: Run, store: Store, index: int, before: Adapted, after: Adapted) 
         before,
         after,
         skeleton=run.data.skeleton,
+        gain_error=run.gain_error(store.phase),
         host=socket.gethostname(),
         predictions=store.path('predictions', index).relative_to(run.workdir).as_posix(),
     )
@@ -158,7 +160,7 @@ def store_of(run: Run, phase: str) -> Store:
         phase,
         marks.of_code(),
         marks.of_settings(resume.settings_of(run.config, phase)),
-        guard.text(run.guard) if run.guard and phase != 'before' else '',
+        guard.text({phase: run.rules[phase]}) if phase in run.rules else '',
         digest.of_tree((run.state.params, run.state.batch_stats, run.state.loss_means)),
     )
     return Store(
