@@ -1,17 +1,21 @@
 """Whom does personalization hurt, and can it be told without labels?
 
-    python experiments/guard.py RUN [RUN ...] [--phase=offline] [--out=guard.json]
+    python experiments/guard.py RUN [RUN ...] [--phases=online,offline] [--judge=RUN] \
+        [--out=guard.json]
 
-Each RUN is the workdir of a finished run without a guard: its stored predictions and its people's
-labels are read, nothing is computed anew. Every fold of people is judged by a rule that was fitted
-on the others: how many hurt people it keeps from harm, how much gain it gives up, and how well its
-estimate ranks people by their true gain. With --out the rule fitted on everyone is written, for
-`--config.personalize.guard`.
+Each RUN is the workdir of a run without a guard, finished or not: its stored predictions and its
+people's labels are read, nothing is computed anew. The people of a run are judged by a rule that
+was fitted on the other runs; those of a single run, in five folds, by one fitted on the other
+folds; with --judge the people of another run, by one fitted on all of RUN. The table says how many
+hurt people it keeps from harm, how much gain it gives up, and how well its estimate ranks people by
+their true gain. With --out the rules fitted on everyone are written, one for each phase, for
+`--config.personalize.guard`; they keep whom harm threatens above --most-harm, nobody at 1.
 """
 
 import argparse
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +32,7 @@ from ttp_jax.personalize.many_people import Adapted
 from ttp_jax.results import metrics
 from ttp_jax.run import check_config
 
-LIMITS = (0.3, 0.4, 0.5, 0.6, 0.7)  # most_harm to compare
+LIMITS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)  # most_harm to compare
 
 
 class People(NamedTuple):
@@ -127,16 +131,27 @@ def fit_logistic(z: np.ndarray, hurt: np.ndarray, *, ridge: float) -> tuple[np.n
     return found[:-1], float(found[-1])
 
 
-def guesses(people: People, *, folds: int, ridge: float, seed: int = 0) -> Guess:
-    """Everyone judged by a rule fitted on the other folds."""
-    fold = np.random.default_rng(seed).permutation(len(people.gains)) % folds
-    found = np.empty((len(people.gains), 2))
-    for part in range(folds):
+def guesses(people: People, fold: np.ndarray, *, ridge: float) -> Guess:
+    """Everyone judged by a rule fitted on the other folds; fold `[N]`: of each person."""
+    found = Guess(*np.empty((2, len(people.gains))))
+    for part in np.unique(fold):
         others = People(*(values[fold != part] for values in people))
-        rule = fit(others, ridge=ridge, most_harm=0.5)
-        for index in np.flatnonzero(fold == part):
-            found[index] = guard.estimate(people.features[index], rule)
-    return Guess(*found.T)
+        own = judged(people.features[fold == part], fit(others, ridge=ridge, most_harm=0.5))
+        for values, mine in zip(found, own, strict=True):
+            values[fold == part] = mine
+    return found
+
+
+def judged(features: np.ndarray, rule: guard.Rule) -> Guess:
+    """What one rule says of people with features `[N, F]`."""
+    return Guess(*np.array([guard.estimate(each, rule) for each in features]).reshape(-1, 2).T)
+
+
+def folds_of(runs: Sequence[People], *, folds: int, seed: int = 0) -> np.ndarray:
+    """The fold of each person `[N]`: their run, or one by chance where there is a single run."""
+    if len(runs) > 1:
+        return np.repeat(np.arange(len(runs)), [len(run.gains) for run in runs])
+    return np.random.default_rng(seed).permutation(len(runs[0].gains)) % folds
 
 
 # --- what came of it -------------------------------------------------------------------------
@@ -190,30 +205,54 @@ def show(people: People, guess: Guess) -> None:
         print(f'  {name:<14} alone {spearman(values, gains):+.2f}')
 
 
+def joined(runs: Sequence[People]) -> People:
+    """Everyone of several runs."""
+    return People(*(np.concatenate(values) for values in zip(*runs, strict=True)))
+
+
+def study_phase(arguments: argparse.Namespace, phase: str) -> guard.Rule:
+    """Prints one phase's table; returns the rule fitted on everyone."""
+    runs = [read_run(run, phase) for run in arguments.runs]
+    people = joined(runs)
+    if len(people.gains) < 2 * arguments.folds:
+        raise SystemExit(
+            f'{len(people.gains)} people were personalized {phase} and have labels, expected at '
+            f'least {2 * arguments.folds}'
+        )
+    rule = fit(people, ridge=arguments.ridge, most_harm=arguments.most_harm)
+    guess = guesses(people, folds_of(runs, folds=arguments.folds), ridge=arguments.ridge)
+    print(f'--- {phase}')
+    if arguments.judge:
+        others = read_run(arguments.judge, phase)
+        show(others, judged(others.features, rule))
+    else:
+        show(people, guess)
+    return rule._replace(gain_error=float(np.std(people.gains - guess.gains)))
+
+
+def provenance(arguments: argparse.Namespace) -> str:
+    """Whom the rules are fitted on, for their file."""
+    configs = [json.loads((run / 'config.json').read_text()) for run in arguments.runs]
+    names = sorted({config['data']['name'] for config in configs})
+    seeds = ', '.join(str(config['seed']) for config in configs)
+    return f'test people of {len(configs)} runs on {", ".join(names)} data, seeds {seeds}'
+
+
 def study() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('runs', type=pathlib.Path, nargs='+')
-    parser.add_argument('--phase', default='offline')
+    parser.add_argument('--phases', default='offline')
+    parser.add_argument('--judge', type=pathlib.Path)
     parser.add_argument('--folds', type=int, default=5)
     parser.add_argument('--ridge', type=float, default=3.0)
     parser.add_argument('--most-harm', type=float, default=0.5)
     parser.add_argument('--out', type=pathlib.Path)
     arguments = parser.parse_args()
-    runs = [read_run(run, arguments.phase) for run in arguments.runs]
-    people = People(*(np.concatenate(values) for values in zip(*runs, strict=True)))
-    if len(people.gains) < 2 * arguments.folds:
-        raise SystemExit(
-            f'{len(people.gains)} people were personalized and have labels, expected at least '
-            f'{2 * arguments.folds} for {arguments.folds} folds'
-        )
-    guess = guesses(people, folds=arguments.folds, ridge=arguments.ridge)
-    show(people, guess)
+    rules = {phase: study_phase(arguments, phase) for phase in arguments.phases.split(',')}
     if arguments.out:
-        rule = fit(people, ridge=arguments.ridge, most_harm=arguments.most_harm)
-        error = float(np.std(people.gains - guess.gains))
         with whole_file.replacing(arguments.out) as path:
-            path.write_text(guard.text(rule._replace(gain_error=error)))
+            path.write_text(guard.text(rules, made_of=provenance(arguments)))
 
 
 if __name__ == '__main__':

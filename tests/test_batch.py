@@ -146,10 +146,12 @@ def test_a_line_says_what_became_of_a_person():
         skeleton=SKELETON,
         host='here',
         predictions='predictions/online/a.npz',
+        gain_error=4.0,
     )
     assert found['mpck_after'] == 100 > found['mpck_before'] >= 0
     assert found['loss_before'] == 2 > found['loss_after'] == 1
-    assert (found['gain'], found['seconds'], found['frames']) == (2.5, 1.5, 4)
+    assert (found['gain'], found['gain_error']) == (2.5, 4.0)
+    assert (found['seconds'], found['frames']) == (1.5, 4)
     assert json.loads(rows.text([found])) == found
 
 
@@ -259,14 +261,15 @@ def test_who_lacks_the_weights_that_are_wanted_is_not_done(tmp_path):
     done = result(person('b'), status='personalized')
     storing(tmp_path).save(1, done)
     assert storing(tmp_path).load().keys() == {1}
-    kept = storing(tmp_path, weights='int8')
+    kept = storing(tmp_path, weights=personal.Form('int8'))
     assert not kept.load()
     base = {'encoder/kernel': np.zeros((2, 2), np.float32)}
     kept.save_weights(1, {'encoder/kernel': np.eye(2, dtype=np.float32)}, base, digest='of now')
     assert kept.load().keys() == {1}
     found = personal.load(kept.path('weights', 1), base, digest='of now')
     np.testing.assert_allclose(found['encoder/kernel'], np.eye(2), atol=0.01)
-    assert predictions.mark_of(kept.path('weights', 1)) == 'of b'
+    assert predictions.mark_of(kept.path('weights', 1)).startswith('of b')
+    assert not storing(tmp_path, weights=personal.Form('int4')).load()  # in another form
     kept.save(1, done._replace(status='kept'))  # the shared network's predictions need no weights
     kept.path('weights', 1).unlink()
     assert kept.load().keys() == {1}

@@ -110,27 +110,40 @@ def test_a_clip_unlike_all_others_is_no_more_than_far_out():
 
 
 def test_a_rule_comes_back_from_its_file(tmp_path):
-    (tmp_path / 'rule.json').write_text(guard.text(RULE))
-    assert guard.read(tmp_path / 'rule.json') == RULE
+    (tmp_path / 'rule.json').write_text(guard.text({'online': RULE}, made_of='nobody'))
+    assert guard.read(tmp_path / 'rule.json') == {'online': RULE}
+
+
+def test_the_rules_in_the_package_estimate_and_keep_nobody():
+    for name in guard.RULES:
+        for rule in guard.read(name).values():
+            worst = guard.estimate(np.asarray(rule.centre) + 1e3 * np.sign(rule.harm), rule)
+            assert worst.harm < rule.most_harm and rule.gain_error > 0
 
 
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (lambda d: d.pop('harm'), 'harm.*expected a rule of experiments/guard.py'),
-        (lambda d: d.update(features=['moved']), 'fitted on moved; expected moved, moved_most'),
+        (lambda d: d.pop('harm'), 'harm.*expected rules of experiments/guard.py'),
         (lambda d: d.update(gain=[1.0]), r'gain is \[1.0\], expected finite numbers'),
         (lambda d: d.update(most_harm=None), 'most_harm is None, expected finite'),
         (lambda d: d.update(deviation=[0.0] * COUNT), 'deviation holds 0.0, expected above 0'),
     ],
 )
 def test_a_file_that_is_no_rule_is_refused_in_one_line(tmp_path, change, message):
-    path, content = tmp_path / 'rule.json', json.loads(guard.text(RULE))
-    change(content)
+    path, content = tmp_path / 'rule.json', json.loads(guard.text({'online': RULE}))
+    change(content['rules']['online'])
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=f'rule.json: .*{message}') as error:
         guard.read(path)
     assert '\n' not in str(error.value)
+
+
+def test_rules_of_other_features_are_refused(tmp_path):
+    content = json.loads(guard.text({'online': RULE})) | {'features': ['moved']}
+    (tmp_path / 'rule.json').write_text(json.dumps(content))
+    with pytest.raises(ValueError, match='fitted on moved; expected moved, moved_most'):
+        guard.read(tmp_path / 'rule.json')
 
 
 def test_a_missing_rule_is_named(tmp_path):

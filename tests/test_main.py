@@ -207,7 +207,7 @@ def test_personal_weights_predict_without_adapting(finished, tmp_path):
     workdir, report = finished
     shutil.copytree(workdir, tmp_path / 'copy')
     config = tiny_config()
-    config.personalize.update({'save_weights': 'bfloat16', 'schedules': ('offline',)})
+    config.personalize.update({'save_weights': 'int4', 'schedules': ('offline',)})
     again = job.execute(config, tmp_path / 'copy')  # they are wanted, so they are made
     assert again['mpck']['offline'] == report['mpck']['offline']
     run = build.Run(config, tmp_path / 'copy')

@@ -89,6 +89,16 @@ def test_any_phases_after_before(rng, people, tmp_path):
         assert list(json.loads((tmp_path / 'report.json').read_text())['mpck']) == list(phases)
 
 
+def test_estimated_gains_stand_beside_the_true_ones(rng, people, tmp_path):
+    found = report.summarise(people, predict(rng, people), skeleton=PENN_ACTION)
+    guessed = {'people': {'p1': 2.25, 'p0': float('nan')}, 'error': 4.0}
+    report.write_report(tmp_path, found | {'estimated_gain': {'offline': guessed}})
+    listed = (tmp_path / 'report.md').read_text().split('## People')[1]
+    last = {cells(line)[0]: cells(line)[-1] for line in listed.strip().splitlines()}
+    assert last['person'] == 'estimated without labels'
+    assert last['p1'] == '+2.2 ± 4.0' and last['p0'] == '–'
+
+
 def test_person_without_visible_joint(rng, people, tmp_path):
     people[1].labels.visibility[:] = 0
     found = report.summarise(people, predict(rng, people), skeleton=PENN_ACTION)

@@ -3,15 +3,20 @@
 Contract. `features` are numbers `[len(NAMES)]` of one person's two results: joints `[T, J, 2]` in
 image pixels (x, y), heatmaps' maxima `[T, J]`, losses `[T, epochs]`. A `Rule` makes of them how
 likely it is that the person is hurt, and an estimate of the gain in points of PCK; its numbers are
-fitted by experiments/guard.py on people with labels, and kept as JSON. `judge` is the rule as a
-`verdict.Judge`: it keeps the shared network's predictions for those who are likely to be hurt.
+fitted by experiments/guard.py on people with labels, and kept as JSON: a rule for each schedule,
+since what a schedule does differs. `judge` is a rule as a `verdict.Judge`: it keeps the shared
+network's predictions for those who are likely to be hurt.
+
+`RULES` are in the package, each for the runs that its file names and no others. 'drawn' keeps
+nobody: on drawn people the features rank gains, but do not tell whom personalization hurts
+(experiments/README.md).
 """
 
 import json
 import math
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +35,8 @@ NAMES = (
     'scores_change',  # difference
     'loss_change',  # logarithm of how many times the first losses the last ones are
 )
+
+RULES = {'drawn': 'drawn.json'}  # in the folder `rules`
 
 Bones = Sequence[tuple[int, int]]  # pairs of joints with a limb between them
 
@@ -54,6 +61,9 @@ class Rule(NamedTuple):
     gain_bias: float
     gain_error: float
     most_harm: float
+
+
+Rules = Mapping[str, Rule]  # by schedule
 
 
 class Estimate(NamedTuple):
@@ -153,32 +163,42 @@ def judge(rule: Rule, *, bones: Bones) -> verdict.Judge:
     return decide
 
 
-def text(rule: Rule) -> str:
-    """The rule as JSON."""
-    return json.dumps({'features': NAMES} | rule._asdict(), indent=2) + '\n'
+def text(rules: Rules, *, made_of: str = '') -> str:
+    """Rules as JSON; made_of: whom they were fitted on."""
+    by_schedule = {schedule: rule._asdict() for schedule, rule in rules.items()}
+    content = {'made_of': made_of, 'features': NAMES, 'rules': by_schedule}
+    return json.dumps(content, indent=2) + '\n'
 
 
-def read(path: str | os.PathLike) -> Rule:
-    """The rule that `text` wrote to a file.
+def read(name: str | os.PathLike) -> dict[str, Rule]:
+    """The rules of a name in `RULES`, or of a file that `text` made.
 
     Raises:
       ValueError: for a file that cannot be read, that lacks a number, or that was fitted on other
         features.
     """
+    path = pathlib.Path(name)
+    if str(name) in RULES:
+        path = pathlib.Path(__file__).parent / 'rules' / RULES[str(name)]
     try:
-        found = json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
-        names, rule = tuple(found.pop('features')), Rule(**found)
+        found = json.loads(path.read_text(encoding='utf-8'))
+        names = tuple(found['features'])
+        rules = {schedule: Rule(**rule) for schedule, rule in found['rules'].items()}
     except OSError as error:
-        raise ValueError(f'{path}: cannot be read ({error.strerror})') from None
+        raise ValueError(
+            f'{path}: cannot be read ({error.strerror}), expected a file of experiments/guard.py '
+            f'or one of {", ".join(RULES)}'
+        ) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f'{path}: {error!r}, expected a rule of experiments/guard.py') from None
+        raise ValueError(f'{path}: {error!r}, expected rules of experiments/guard.py') from None
     if names != NAMES:
         raise ValueError(f'{path}: fitted on {", ".join(names)}; expected {", ".join(NAMES)}')
-    _check(path, rule)
-    return rule
+    for schedule, rule in rules.items():
+        _check(f'{path}: {schedule}', rule)
+    return rules
 
 
-def _check(path: str | os.PathLike, rule: Rule) -> None:
+def _check(where: str, rule: Rule) -> None:
     """Raises ValueError unless every field is finite numbers, as many as there should be."""
     many = ('centre', 'deviation', 'harm', 'gain')
     for name, value in rule._asdict().items():
@@ -188,6 +208,6 @@ def _check(path: str | os.PathLike, rule: Rule) -> None:
             numbers = np.array(math.nan)
         expected = (len(NAMES),) if name in many else ()
         if numbers.shape != expected or not np.isfinite(numbers).all():
-            raise ValueError(f'{path}: {name} is {value!r}, expected finite numbers {expected}')
+            raise ValueError(f'{where}: {name} is {value!r}, expected finite numbers {expected}')
     if np.min(rule.deviation) <= 0:
-        raise ValueError(f'{path}: deviation holds {np.min(rule.deviation)}, expected above 0')
+        raise ValueError(f'{where}: deviation holds {np.min(rule.deviation)}, expected above 0')

@@ -64,17 +64,18 @@ def claimed(choice: str, paths: Collection[str]) -> set[str]:
         paths.
 
     Raises:
-      ValueError: when there is no such path, though the choice is not 'nothing'.
+      ValueError: when there is no such path; but 'nothing' stands for none, and all but what is not
+        there for all.
     """
     name = choice.removeprefix(ALL_BUT)
-    patterns = GROUPS.get(name, (choice,))
+    patterns, the_rest = GROUPS.get(name, (choice,)), choice != name and name in GROUPS
     found = {path for path in paths if any(re.fullmatch(p, path) for p in patterns)}
-    if not found and name != 'nothing':
+    if not found and name != 'nothing' and not the_rest:
         raise ValueError(
             f'frozen pattern {choice!r} matches no parameter; there are {len(paths)}, such as '
             f'{next(iter(paths))!r}, and names of groups: {", ".join(GROUPS)}'
         )
-    return {*paths} - found if choice != name and name in GROUPS else found
+    return {*paths} - found if the_rest else found
 
 
 def merge(trainable: Flat, frozen: Flat) -> dict[str, Any]:

@@ -11,7 +11,8 @@ where nothing could be scored. Its keys:
   people    [{'id': clip, phase: percent, ...}], in the order of the clips
   compared  {phase: {improved, hurt, unchanged: people, mean_gain, interval: points}} to `before`,
             every person counting once
-To these the caller may add `failed` ({id: why}), `command`, `config`, `seed`, `git`, `seconds`
+To these the caller may add `failed` ({id: why}), `estimated_gain` ({phase: {people: {id: points},
+error: their deviation from true gains}}), `command`, `config`, `seed`, `git`, `seconds`
 ({phase: seconds}) and `made` ({phase: how many frames were predicted in these seconds}, where an
 earlier run had predicted the others).
 """
@@ -330,13 +331,21 @@ def _people(report: Mapping[str, Any]) -> str:
     if last == 'before':
         rows = [[person['id'], _number(person['before'])] for person in report['people']]
         return _rows(['person', 'before'], rows)
+    told = report.get('estimated_gain', {}).get(last)
+    guessed = (
+        {name: _guessed(gain, told['error']) for name, gain in told['people'].items()}
+        if told
+        else {}
+    )
     gains = [_gain_of(person, last) for person in report['people']]
     order = sorted(range(len(gains)), key=lambda i: (gains[i] is None, -(gains[i] or 0.0)))
     rows = []
     for person, gain in ((report['people'][i], gains[i]) for i in order):
         scores = (_number(person[phase]) for phase in report['mpck'])
-        rows.append([person['id'], *scores, _marked(gain)])
-    return _rows(['person', *report['mpck'], f'gain {last}'], rows)
+        estimated = [guessed.get(person['id'], '–')] if guessed else []
+        rows.append([person['id'], *scores, _marked(gain), *estimated])
+    estimated = ['estimated without labels'] if guessed else []
+    return _rows(['person', *report['mpck'], f'gain {last}', *estimated], rows)
 
 
 def _failed(report: Mapping[str, Any]) -> str:
@@ -348,6 +357,10 @@ def _failed(report: Mapping[str, Any]) -> str:
 def _gain_of(person: Mapping[str, Any], phase: str) -> float | None:
     scored = person['before'] is not None and person[phase] is not None
     return person[phase] - person['before'] if scored else None
+
+
+def _guessed(gain: float | None, error: float) -> str:
+    return '–' if gain is None else f'{gain:+.1f} ± {error:.1f}'
 
 
 def _marked(gain: float | None) -> str:

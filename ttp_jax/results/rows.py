@@ -8,8 +8,8 @@ Contract: a row is a dict of plain values, one line of JSON:
                             labels or predictions
   loss_before, loss_after   means over the first and the last tenth of the person's steps; null
                             where there were none
-  gain              points of mPCK that personalization was estimated to bring, without labels; null
-                    where nobody estimated it
+  gain, gain_error  points of mPCK that personalization was estimated to bring, without labels, and
+                    the deviation of true gains from such estimates; null where nobody estimated it
   host, seconds     who worked for the person, and an even share of the time of their chunk
   predictions       the file, relative to the workdir; null where there is none
 """
@@ -41,6 +41,7 @@ def row(
     skeleton: Skeleton,
     host: str,
     predictions: str | None,
+    gain_error: float = math.nan,
 ) -> Row:
     """What one phase did to one person; before: their predictions with the shared weights."""
     score = functools.partial(_score, clip, skeleton=skeleton)
@@ -56,6 +57,7 @@ def row(
         'loss_before': _known(first),
         'loss_after': _known(last),
         'gain': _known(after.gain),
+        'gain_error': _known(gain_error if math.isfinite(after.gain) else math.nan),
         'host': host,
         'seconds': _known(after.seconds),
         'predictions': predictions,
@@ -64,7 +66,7 @@ def row(
 
 def refused(name: str, phase: str, reason: str, *, frames: int, host: str) -> Row:
     """The row of somebody whose clip could not be used at all."""
-    keys = ('mpck_before', 'mpck_after', 'loss_before', 'loss_after', 'gain')
+    keys = ('mpck_before', 'mpck_after', 'loss_before', 'loss_after', 'gain', 'gain_error')
     start = {'id': name, 'phase': phase, 'status': FAILED, 'reason': reason, 'frames': frames}
     return start | dict.fromkeys(keys) | {'host': host, 'seconds': None, 'predictions': None}
 

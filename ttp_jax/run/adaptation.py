@@ -8,8 +8,10 @@ failed in every phase; that stops nobody else.
 import socket
 from collections.abc import Collection, Iterator, Mapping
 
+from ml_collections import ConfigDict
+
 from ttp_jax.data import clips
-from ttp_jax.files import digest
+from ttp_jax.files import digest, personal
 from ttp_jax.personalize import guard, many_people, partition, verdict
 from ttp_jax.personalize.many_people import Adapted
 from ttp_jax.results import rows, views
@@ -50,15 +52,16 @@ def adapted_phase(run: Run, schedule: str, before: list[Adapted]) -> tuple[list[
     """(everyone's results under one schedule, how many frames they were made of just now).
 
     Args:
-      before: everyone's predictions with the shared weights, which count where `run.judge` says so.
+      before: everyone's predictions with the shared weights, which count where the run's judge
+        says so.
     """
     store = store_of(run, schedule)
-    done, made = store.load(), 0
+    done, made, judge = store.load(), 0, run.judge(schedule)
     run.ledger.begin(schedule, known_rows(run, store, before, done))
     base = digest.of_tree((run.state.params, run.state.batch_stats)) if store.weights else ''
     keep = {index: pictured_frame(run.people[index]) for index in store.drawn}
     for index, result in personalize(run, schedule, keep=keep, done=done):
-        result = verdict.settled(before[index], result, judge=run.judge)
+        result = verdict.settled(before[index], result, judge=judge)
         keep_weights(run, store, index, result, base=base)
         store.save(index, result)
         run.ledger.add(row_of(run, store, index, before[index], result))
@@ -88,6 +91,7 @@ def row_of(run: Run, store: Store, index: int, before: Adapted, after: Adapted) 
         before,
         after,
         skeleton=run.data.skeleton,
+        gain_error=run.gain_error(store.phase),
         host=socket.gethostname(),
         predictions=store.path('predictions', index).relative_to(run.workdir).as_posix(),
     )
@@ -156,7 +160,7 @@ def store_of(run: Run, phase: str) -> Store:
         phase,
         marks.of_code(),
         marks.of_settings(resume.settings_of(run.config, phase)),
-        guard.text(run.guard) if run.guard and phase != 'before' else '',
+        guard.text({phase: run.rules[phase]}) if phase in run.rules else '',
         digest.of_tree((run.state.params, run.state.batch_stats, run.state.loss_means)),
     )
     return Store(
@@ -166,8 +170,15 @@ def store_of(run: Run, phase: str) -> Store:
         [marks.together(of_run, of_clip) for of_clip in run.clip_marks],
         run.data.skeleton.joints,
         range(min(run.config.pictures, len(run.people))),
-        run.config.personalize.save_weights if phase != 'before' else '',
+        saved_form(run.config) if phase != 'before' else None,
     )
+
+
+def saved_form(config: ConfigDict) -> personal.Form | None:
+    """How personal weights are saved; None where they are not."""
+    how = config.personalize
+    kept = how.save_weights
+    return personal.Form(kept, how.save_rank, tuple(how.save_layers)) if kept else None
 
 
 def pictured_frame(clip: clips.Clip, segment: int = many_people.SEGMENT) -> int:

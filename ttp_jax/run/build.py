@@ -5,6 +5,7 @@ Only this package reads the config; everything below it takes plain arguments.
 
 import contextlib
 import functools
+import math
 import pathlib
 import time
 from collections.abc import Iterator
@@ -45,8 +46,8 @@ class Run:
         self.ledger = Ledger(workdir, host=jax.process_index(), hosts=jax.process_count())
         check_config.check(config, devices=len(capacity.training_devices()))
         skeleton, subtract_one = sets.labels(config.data.name)
-        self.guard = guard.read(config.personalize.guard) if config.personalize.guard else None
-        self.judge = guard.judge(self.guard, bones=skeleton.bones) if self.guard else verdict.finite
+        self.rules = guard.read(config.personalize.guard) if config.personalize.guard else {}
+        self.bones = skeleton.bones
         self.perceptual = perceptual.load(
             config.perceptual.kind,
             seed=config.perceptual.seed,
@@ -209,6 +210,15 @@ class Run:
             epochs=steps.epochs,
             mirror=self.data.skeleton.mirror,
         )
+
+    def judge(self, schedule: str) -> verdict.Judge:
+        """Who decides, after a schedule, whether a person's own predictions count."""
+        rule = self.rules.get(schedule)
+        return guard.judge(rule, bones=self.bones) if rule else verdict.finite
+
+    def gain_error(self, schedule: str) -> float:
+        """Deviation of true gains from those that are estimated, points; NaN where none are."""
+        return self.rules[schedule].gain_error if schedule in self.rules else math.nan
 
     def runner(self, schedule: str) -> many_people.Runner:
         """The compiled pieces of personalization for one schedule."""

@@ -134,8 +134,12 @@ def _personalize() -> dict:
         # Names ('norms', 'all but encoder'; personalize/partition.py has them) or patterns of
         # parameter paths; empty: what the paper freezes.
         'frozen': (),
-        'guard': '',  # a file of experiments/guard.py: who had better keep the shared predictions
-        'save_weights': '',  # or 'bfloat16' or 'int8': everyone's, as differences to the network's
+        # What estimates people's gains without labels, and who had better keep the shared
+        # predictions: a file of experiments/guard.py, or a name of personalize/guard.py.
+        'guard': '',
+        'save_weights': '',  # or a kind of files/personal.py: everyone's, as differences; 'int4'
+        'save_rank': 32,  # of the matrices that stand for a layer's difference; 0: all of it
+        'save_layers': ('all but images',),  # named as in `frozen`: whose differences are saved
         'people_per_chunk': 0,  # adapted at once; 0: as many as fit, on a CPU one a core
         'lowering': 'auto',
         'dtype': 'float32',

@@ -107,14 +107,20 @@ class Estimator:
         found = self._keypoints(adapted, where)._replace(status=verdict.PERSONALIZED)
         return dataclasses.replace(self, params=params), found
 
-    def save(self, path: str | pathlib.Path, base: 'Estimator') -> None:
-        """Writes what this estimator has learned on top of `base`, 16 bits a number."""
+    def save(
+        self, path: str | pathlib.Path, base: 'Estimator', form: personal.Form = personal.USUAL
+    ) -> None:
+        """Writes what this estimator has learned on top of `base`; form: how much of it.
+
+        In the usual form the file is small, and keypoints are as good; to go on adapting from
+        where this estimator is, save `personal.Form('bfloat16', rank=0, layers=('.*',))`.
+        """
         personal.save(
             pathlib.Path(path),
             self._shared.trainable,
             base._shared.trainable,
-            kind='bfloat16',
             digest=base._digest,
+            form=form,
         )
 
     def with_person(self, path: str | pathlib.Path) -> 'Estimator':

@@ -87,17 +87,20 @@ def summarise(run: Run, results: dict[str, list[Adapted]]) -> dict:
     nothing = dict.fromkeys(results)  # somebody left out has a line, without any score
     summary['people'] += [{'id': name} | nothing for name in run.refused]
     told: dict[str, Any] = {'not_personalized': statuses, 'failed': failures(run, results)}
-    if run.guard is not None:
-        told['estimated_gain'] = {'error': run.guard.gain_error} | estimated_gains(run, results)
+    if run.rules:
+        told['estimated_gain'] = estimated_gains(run, results)
     return summary | told
 
 
 def estimated_gains(run: Run, results: dict[str, list[Adapted]]) -> dict[str, Any]:
-    """What the guard expects each phase to change for each person by id, points."""
+    """What the guard expects of each phase: `people` {id: points}, and `error`, how far it errs."""
     return {
-        phase: {clip.id: adapted.gain for clip, adapted in zip(run.people, people, strict=True)}
+        phase: {
+            'people': {clip.id: found.gain for clip, found in zip(run.people, people, strict=True)},
+            'error': run.gain_error(phase),
+        }
         for phase, people in results.items()
-        if phase != 'before'
+        if phase in run.rules
     }
 
 

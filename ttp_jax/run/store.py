@@ -2,8 +2,8 @@
 
 Contract: `predictions/<phase>/<id>.npz`, `views/<phase>/<id>.npz` and, where personal weights are
 kept, `weights/<phase>/<id>.npz` in the workdir, whole or not there, each with the mark of what made
-it (`marks`). What an earlier start left is taken up if its mark is that of now. Predictions are
-written last: whoever has them has the others.
+it (`marks`), that of weights with the form they are saved in. What an earlier start left is taken
+up if its mark is that of now. Predictions are written last: whoever has them has the others.
 """
 
 import pathlib
@@ -22,8 +22,8 @@ from ttp_jax.results.views import View
 class Store(NamedTuple):
     """One phase's files.
 
-    ids, marks `[people]`; names `[J]` of joints; drawn: who has a view too; weights: the kind of
-    personal weights (`personal.KINDS`), '': none.
+    ids, marks `[people]`; names `[J]` of joints; drawn: who has a view too; weights: the form of
+    personal weights, None: there are none.
     """
 
     workdir: pathlib.Path
@@ -32,7 +32,7 @@ class Store(NamedTuple):
     marks: Sequence[str]
     names: Sequence[str]
     drawn: Sequence[int]
-    weights: str = ''
+    weights: personal.Form | None = None
 
     def path(self, kind: str, index: int) -> pathlib.Path:
         """A person's file; kind: 'predictions', 'views' or 'weights'."""
@@ -60,7 +60,7 @@ class Store(NamedTuple):
         weighed = (
             not self.weights
             or adapted.status != PERSONALIZED
-            or predictions.mark_of(self.path('weights', index)) == self.marks[index]
+            or predictions.mark_of(self.path('weights', index)) == self._mark_of_weights(index)
         )
         return viewed and weighed
 
@@ -74,8 +74,12 @@ class Store(NamedTuple):
         self, index: int, learned: partition.Flat, base: partition.Flat, *, digest: str
     ) -> None:
         """Writes what a person's weights differ in from the base's; digest: of the base."""
-        path, mark = self.path('weights', index), self.marks[index]
-        personal.save(path, learned, base, kind=self.weights, digest=digest, mark=mark)
+        path, mark = self.path('weights', index), self._mark_of_weights(index)
+        form = self.weights or personal.USUAL
+        personal.save(path, learned, base, form=form, digest=digest, mark=mark)
+
+    def _mark_of_weights(self, index: int) -> str:
+        return f'{self.marks[index]} {self.weights}'
 
     def save_view(self, index: int, view: View) -> None:
         """Writes what the network saw in a person's pictured frame."""
