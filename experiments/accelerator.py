@@ -29,7 +29,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
-import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -235,7 +234,8 @@ def personalization(problem: Problem, devices: Sequence) -> tuple[Any, int]:
     progress = placed(jax.eval_shape(runner.loop.start, shared, people), spread)
     keys = placed(jax.eval_shape(jax.random.split, jax.random.key(0), together), spread)
     frames = placed(jax.ShapeDtypeStruct((1,), jnp.int32), everywhere)
-    return runner.loop.learn.lower(progress, shared, people, keys, frames), bytes_of(shared)
+    learn: Any = runner.loop.learn
+    return learn.lower(progress, shared, people, keys, frames), bytes_of(shared)
 
 
 def method_of(problem: Problem, devices: Sequence):
@@ -449,7 +449,7 @@ def that_fit(row: Row) -> int:
 def traffic(row: Row) -> str:
     """Collectives in words."""
     found = row['collectives'].items()
-    return ', '.join(f'{t["count"]} {kind}, {t["bytes"] / 1e6:.1f} MB' for kind, t in found) or '0'
+    return ', '.join(f'{t["times"]} {kind}, {t["bytes"] / 1e6:.1f} MB' for kind, t in found) or '0'
 
 
 COLUMNS = {

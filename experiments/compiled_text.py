@@ -38,7 +38,7 @@ class Instruction(NamedTuple):
 class Traffic(NamedTuple):
     """How many collectives of one kind there are, and the bytes that a chip gets from them."""
 
-    count: int
+    times: int
     bytes: int
 
 

@@ -274,7 +274,7 @@ def mapped_step(
     devices: Sequence[jax.Device] | None,
     check_replicas: bool = False,
     **dependencies,
-) -> Callable:
+) -> jax.stages.Wrapped:
     """The program of `pmap_step`, which can be lowered for devices that are not here.
 
     `(perceptual weights, state, batch, keys, rng) -> (state, metrics)`; `batch` and `keys` with a
