@@ -73,8 +73,11 @@ def collectives(text: str) -> dict[str, Traffic]:
     found: dict[str, Traffic] = {}
     for line in text.splitlines():
         if match := _COLLECTIVE.search(line):
-            count, size = found.get(match.group(2), Traffic(0, 0))
-            found[match.group(2)] = Traffic(count + 1, size + array_bytes(match.group(1)))
+            kind, name, started = match.groups()
+            if started and name != 'all-reduce':  # its type names what goes in as well, first
+                kind = kind.rpartition('], ')[2].rpartition('}, ')[2]
+            times, size = found.get(name, Traffic(0, 0))
+            found[name] = Traffic(times + 1, size + array_bytes(kind))
     return found
 
 
