@@ -57,7 +57,7 @@ import numpy as np
 
 from ttp_jax.networks import layers
 from ttp_jax.objectives.reconstruction import RECONSTRUCTION
-from ttp_jax.personalize import inner_loop, many_people
+from ttp_jax.personalize import inner_loop, many_people, placement
 from ttp_jax.run import host_memory
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -459,7 +459,7 @@ def online_method(setup: Jax) -> inner_loop.Method:
     import optax
 
     lowering = setup.job.lowering
-    shared = 'blocked' if lowering == 'blocked' else layers.suited_lowering('joint')
+    shared = placement.shared_lowering(lowering, platform='gpu' if setup.job.gpu else 'cpu')
     return inner_loop.Method(
         model=setup.model.clone(lowering=lowering),
         perceptual=setup.network._replace(lowering=shared),

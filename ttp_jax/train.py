@@ -223,8 +223,9 @@ def train_step(
     if axis_name:
         grads, metrics = lax.pmean((grads, metrics), axis_name)
     metrics |= {'gradient_norm': optax.tree.norm(grads)}
-    updates, opt_state = tx.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    with jax.named_scope('optimizer'):
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
     return TrainState(state.step + 1, params, batch_stats, opt_state, loss_means), metrics
 
 
@@ -246,6 +247,39 @@ def pmap_step(
     outputs that are returned. Compares all devices' after every step, which is slow; the step
     raises AssertionError where they differ, naming the array.
     """
+    mapped = mapped_step(
+        model=model,
+        perceptual=perceptual,
+        axis_name=axis_name,
+        devices=devices,
+        check_replicas=check_replicas,
+        **dependencies,
+    )
+    outputs = _the_same_everywhere if check_replicas else lambda outputs: outputs
+    local = devices or jax.local_devices()
+    # Where pmap leaves its output: a state that starts anywhere else is compiled for twice.
+    everywhere = NamedSharding(Mesh(np.array(local), (axis_name,)), PartitionSpec())
+    weights = jax.device_put(perceptual.weights, everywhere)
+    split = functools.partial(_split, devices=len(local))
+    return lambda state, batch, keys, rng: outputs(
+        mapped(weights, jax.device_put(state, everywhere), split(batch), split(keys), rng)
+    )
+
+
+def mapped_step(
+    *,
+    model: PoseModel,
+    perceptual: Perceptual,
+    axis_name: str,
+    devices: Sequence[jax.Device] | None,
+    check_replicas: bool = False,
+    **dependencies,
+) -> jax.stages.Wrapped:
+    """The program of `pmap_step`, which can be lowered for devices that are not here.
+
+    `(perceptual weights, state, batch, keys, rng) -> (state, metrics)`; `batch` and `keys` with a
+    leading axis of devices.
+    """
     model = model.clone(train=True, axis_name=axis_name)
 
     def step(weights, state, batch, keys, rng):
@@ -260,22 +294,13 @@ def pmap_step(
             **dependencies,
         )
 
-    mapped = jax.pmap(
+    return jax.pmap(
         step,
         axis_name,
         in_axes=(None, None, 0, 0, None),
         out_axes=0 if check_replicas else None,
         donate_argnums=() if check_replicas else 1,
         devices=devices,
-    )
-    outputs = _the_same_everywhere if check_replicas else lambda outputs: outputs
-    local = devices or jax.local_devices()
-    # Where pmap leaves its output: a state that starts anywhere else is compiled for twice.
-    everywhere = NamedSharding(Mesh(np.array(local), (axis_name,)), PartitionSpec())
-    weights = jax.device_put(perceptual.weights, everywhere)
-    split = functools.partial(_split, devices=len(local))
-    return lambda state, batch, keys, rng: outputs(
-        mapped(weights, jax.device_put(state, everywhere), split(batch), split(keys), rng)
     )
 
 

@@ -96,7 +96,8 @@ def batches(bank: FrameBank, *, first: int, steps: int, batch: int, seed: int) -
 
 def crop(frame: Array, affine: jax.Array, *, spec: CropSpec, valid: Array) -> jax.Array:
     """A frame `[H, W, 3]` uint8, warped to the crop `[size, size, 3]` and normalised."""
-    image = geometry.warp(frame, affine, size=spec.size, valid=valid)
+    with jax.named_scope('crop'):
+        image = geometry.warp(frame, affine, size=spec.size, valid=valid)
     return geometry.normalise(image[..., ::-1] if spec.bgr else image)
 
 

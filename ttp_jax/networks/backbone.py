@@ -85,6 +85,7 @@ class ResNet(nn.Module):
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
     stages: int = 4
+    lowering: str = 'library'
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -94,7 +95,7 @@ class ResNet(nn.Module):
         block = Bottleneck if bottleneck else BasicBlock
         x = nn.relu(self.norm(name='bn1')(self.conv(self.width, 7, 2, name='conv1')(x)))
         if self.stem_pool:
-            x = layers.max_pool(x, 3, ((1, 1), (1, 1)))
+            x = layers.max_pool(x, 3, ((1, 1), (1, 1)), lowering=self.lowering)
         for stage, count in enumerate(blocks[: self.stages]):
             for i in range(count):
                 x = block(
@@ -130,9 +131,16 @@ class Encoder(nn.Module):
         norm = functools.partial(
             layers.BatchNorm, use_running_average=not self.train, axis_name=self.axis_name
         )
-        x = ResNet(self.depth, self.width, self.stem_pool, conv, norm, self.stages, name='resnet')(
-            images
-        )
+        x = ResNet(
+            self.depth,
+            self.width,
+            self.stem_pool,
+            conv,
+            norm,
+            self.stages,
+            self.lowering,
+            name='resnet',
+        )(images)
         for i in range(self.deconvolutions):
             x = layers.ConvTranspose(
                 self.features,

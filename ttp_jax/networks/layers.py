@@ -18,6 +18,8 @@ and their weights is the caller's.
            to four times fewer products. Equal to about 5e-6 of the largest value, in float32.
 'blocked'  as 'winograd', and a layer that would move more than a core's caches hold takes a few
            images at a time (`_images_at_once`): for a core by itself, as loops share badly.
+'tpu'      the library's convolution for private weights too, and `max_pool` as the library has it:
+           the TPU's compiler arranges both in memory as suits their neighbours.
 
 `suited_lowering` says which to take where; `experiments/convolution_lowering.py` measures them.
 """
@@ -39,17 +41,21 @@ from jax import lax
 from ttp_jax.networks import correlation, winograd
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
-LOWERINGS = ('library', 'matmul', 'winograd', 'blocked')
+LOWERINGS = ('library', 'matmul', 'winograd', 'blocked', 'tpu')
+BY_XLA = ('library', 'tpu')  # whose convolutions are XLA's own
 DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 # PyTorch's default, U(-1, 1) / sqrt(fan in), which the release's image networks start from. Batch
 # norm follows, so that the scale of a kernel sets only how fast Adam turns it: small is fast.
 default_init = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
 
 
-def suited_lowering(weights: str) -> str:
-    """The lowering that suits the backend: measured on two CPU cores, assumed for accelerators.
+def suited_lowering(weights: str, *, platform: str) -> str:
+    """The lowering that suits the devices that a program is for, wherever it is compiled.
+
+    Measured on two CPU cores; a TPU's by its compiler's estimates; not known of GPUs.
 
     Args:
+      platform: of the devices, `jax.Device.platform`.
       weights: 'joint' where all cores of a CPU work on one batch with one set of weights; 'private'
         where the weights of several people meet in one product; 'alone' where each person has a
         device (on a CPU: a core) to themselves.
@@ -58,8 +64,9 @@ def suited_lowering(weights: str) -> str:
       KeyError: for other `weights`.
     """
     cpu = {'joint': 'winograd', 'private': 'matmul', 'alone': 'blocked'}
-    other = {'joint': 'library', 'private': 'matmul', 'alone': 'library'}
-    return (cpu if jax.default_backend() == 'cpu' else other)[weights]
+    gpu = {'joint': 'library', 'private': 'matmul', 'alone': 'library'}
+    tpu = dict.fromkeys(cpu, 'tpu')
+    return {'cpu': cpu, 'tpu': tpu}.get(platform, gpu)[weights]
 
 
 def convolve(
@@ -75,7 +82,7 @@ def convolve(
     """
     _check_lowering(lowering)
     padding = kernel.shape[0] // 2
-    if lowering == 'library':
+    if lowering in BY_XLA:
         return lax.conv_general_dilated(
             x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=DIMENSIONS
         )
@@ -96,7 +103,7 @@ def convolve_transpose(x: jax.Array, kernel: jax.Array, *, lowering: str = 'libr
       ValueError: for an unknown lowering.
     """
     _check_lowering(lowering)
-    if lowering == 'library':
+    if lowering in BY_XLA:
         return lax.conv_general_dilated(
             x,
             kernel[::-1, ::-1],
@@ -122,7 +129,7 @@ def convolve_upsampled(x: jax.Array, kernel: jax.Array, *, lowering: str = 'libr
     """
     if kernel.shape[:2] != (3, 3):
         raise ValueError(f'kernel is {kernel.shape[0]} x {kernel.shape[1]}, expected 3 x 3')
-    if lowering == 'library':
+    if lowering in BY_XLA:
         return convolve(x.repeat(2, axis=1).repeat(2, axis=2), kernel)
     # Row y of the output reads rows y - 1, y, y + 1 of the repeated image. For an odd row these are
     # rows i, i, i + 1 of x, for an even one i - 1, i, i; `convolve_transpose` says which tap is
@@ -250,19 +257,27 @@ def _doubling_winograd(x, kernel):
     return y.swapaxes(2, 3).reshape(n, 2 * height, 2 * width, -1)
 
 
-def max_pool(x: jax.Array, window: int, padding: Padding = ((0, 0), (0, 0))) -> jax.Array:
+def max_pool(
+    x: jax.Array, window: int, padding: Padding = ((0, 0), (0, 0)), *, lowering: str = 'library'
+) -> jax.Array:
     """Largest values of windows of 2 x 2 or 3 x 3 pixels at stride 2: `[N, H, W, C]` to about half.
 
     The same as `lax.reduce_window`, whose gradient XLA scatters pixel by pixel on a CPU, which is
-    five times slower. Where several values are the largest they share the gradient; after a ReLU
-    those are zeros, which pass no gradient on.
+    five times slower; a TPU's compiler expects it to be the faster one. Where several values are
+    the largest they share the gradient, or one has it all ('tpu'); after a ReLU those are zeros,
+    which pass no gradient on.
 
     Args:
       x: features.
       window: 2 or 3.
       padding: how many pixels to add, (before, after) for rows and for columns; they are never the
         largest.
+      lowering: only 'tpu' differs from the others.
     """
+    if lowering == 'tpu':
+        sizes, strides = (1, window, window, 1), (1, 2, 2, 1)
+        edges = ((0, 0), *padding, (0, 0))
+        return lax.reduce_window(x, -jnp.inf, lax.max, sizes, strides, edges)
     for axis, (before, after) in enumerate(padding, start=1):
         x = _max_along(x, axis, window, before, after)
     return x

@@ -45,7 +45,8 @@ class Perceptual(NamedTuple):
 
     def maps(self, images: jax.Array) -> list[jax.Array]:
         """Feature maps of images, with its own weights and lowering."""
-        return self.features(self.weights, images, self.lowering)
+        with jax.named_scope('perceptual'):
+            return self.features(self.weights, images, self.lowering)
 
 
 def _conv(weights: Weights, name: str, x: jax.Array, lowering: str, stride: int = 1) -> jax.Array:
@@ -113,7 +114,7 @@ def vgg16_features(
     maps, x = [], images
     for group in VGG16_SLICES:
         for i in group:
-            x = layers.max_pool(x, 2) if i in VGG16_POOLED else x
+            x = layers.max_pool(x, 2, lowering=lowering) if i in VGG16_POOLED else x
             x = jax.nn.relu(_conv(weights, f'features.{i}', x, lowering))
         maps.append(x)
     return maps
@@ -156,7 +157,7 @@ def squeezenet_features(
     x = jax.nn.relu(_unpadded_stem(weights, x, lowering))
     maps = [x]
     for i in FIRES:
-        x = layers.max_pool(x, 3, _ceil_pad(x)) if i in (2, 5, 9) else x
+        x = layers.max_pool(x, 3, _ceil_pad(x), lowering=lowering) if i in (2, 5, 9) else x
         squeezed = jax.nn.relu(_conv(weights, f'fire{i}/squeeze1x1', x, lowering))
         x = jnp.concatenate(
             [

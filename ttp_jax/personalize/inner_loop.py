@@ -297,9 +297,11 @@ def adapt_step(
     (value, loss_means), grads = grad(
         state.trainable, frozen, batch_stats, state.loss_means, target, source, rng
     )
-    updates, opt_state = tx.update(grads, state.opt_state, state.trainable)
-    value = jnp.where(jnp.isfinite(optax.tree.norm(grads)), value, jnp.nan)
-    return PersonState(optax.apply_updates(state.trainable, updates), opt_state, loss_means), value
+    with jax.named_scope('optimizer'):
+        updates, opt_state = tx.update(grads, state.opt_state, state.trainable)
+        value = jnp.where(jnp.isfinite(optax.tree.norm(grads)), value, jnp.nan)
+        trainable = optax.apply_updates(state.trainable, updates)
+    return PersonState(trainable, opt_state, loss_means), value
 
 
 def predict(

@@ -97,8 +97,9 @@ def make_runner(
     method.model computes with private weights; predictions before any adaptation share theirs.
     """
     mesh = Mesh(np.array(devices or jax.local_devices()), (PEOPLE,))
+    lowering = 'tpu' if method.model.lowering == 'tpu' else 'library'
     before = functools.partial(
-        predict_frames, model=method.model.clone(lowering='library'), spec=method.spec
+        predict_frames, model=method.model.clone(lowering=lowering), spec=method.spec
     )
     return Runner(
         _lift(before, (None, None, 0, None), mesh=mesh),
@@ -130,7 +131,7 @@ def _lift(function: Callable, in_axes: tuple[int | None, ...], *, mesh: Mesh, **
         check_vma=False,
     )
     # Where each core is a device, splitting an operation over cores only takes them from others.
-    alone = mesh.size > 1 and jax.default_backend() == 'cpu'
+    alone = mesh.size > 1 and mesh.devices.flat[0].platform == 'cpu'
     return jax.jit(
         mapped, compiler_options={'xla_cpu_multi_thread_eigen': False} if alone else None, **jit
     )

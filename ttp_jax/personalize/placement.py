@@ -81,16 +81,29 @@ def place(
         )
         for group, count in zip(groups, most, strict=True)
     )
-    lowering = _lowering(lowering, filled, len(devices))
-    shared = 'blocked' if lowering == 'blocked' else layers.suited_lowering('joint')
+    lowering = _lowering(lowering, filled, devices)
+    shared = shared_lowering(lowering, platform=devices[0].platform)
     return Placement(tuple(devices), filled, lowering, shared, host, hosts)
 
 
-def _lowering(name: str, groups: Sequence[Bucket], devices: int) -> str:
+def _lowering(name: str, groups: Sequence[Bucket], devices: Sequence[jax.Device]) -> str:
     if name != 'auto':
         return name
-    crowded = any(group.together > devices for group in groups)
-    return layers.suited_lowering('private' if crowded else 'alone' if devices > 1 else 'joint')
+    together = max((group.together for group in groups), default=0)
+    return private_lowering(together, devices=len(devices), platform=devices[0].platform)
+
+
+def private_lowering(people: int, *, devices: int, platform: str) -> str:
+    """What suits layers with private weights, where `devices` share `people` at a time."""
+    alone = 'alone' if devices > 1 else 'joint'
+    return layers.suited_lowering('private' if people > devices else alone, platform=platform)
+
+
+def shared_lowering(private: str, *, platform: str) -> str:
+    """What suits the perceptual network, where private layers are computed by `private`."""
+    if private == 'blocked':
+        return private
+    return layers.suited_lowering('joint', platform=platform)
 
 
 def share_out(lengths: Sequence[int], hosts: int) -> list[list[int]]:

@@ -134,7 +134,9 @@ class Run:
     def computing(self, phase: str, weights: str) -> dict[str, Any]:
         """The model's `lowering` and `dtype` in a phase; weights: of `layers.suited_lowering`."""
         config = self.config[phase]
-        lowering = config.lowering if config.lowering != 'auto' else layers.suited_lowering(weights)
+        lowering = config.lowering
+        if lowering == 'auto':
+            lowering = layers.suited_lowering(weights, platform=jax.local_devices()[0].platform)
         return dict(lowering=lowering, dtype=COMPUTE[config.dtype])
 
     @contextlib.contextmanager

@@ -200,9 +200,10 @@ def _runner(config_json: str, mode: str) -> many_people.Runner:
     config = ConfigDict(json.loads(config_json))
     model = check_config.model_of(config)
     steps = config.personalize[mode]
+    lowering = layers.suited_lowering('joint', platform=jax.local_devices()[0].platform)
     method = inner_loop.Method(
-        model=model.clone(train=False, lowering=layers.suited_lowering('joint')),
-        perceptual=_perceptual_of(config)._replace(lowering=layers.suited_lowering('joint')),
+        model=model.clone(train=False, lowering=lowering),
+        perceptual=_perceptual_of(config)._replace(lowering=lowering),
         objective=check_config.adapting_objective(config, model),  # type: ignore[arg-type]  # None: nobody is adapted
         tx=inner_loop.optimizer(
             learning_rate=steps.learning_rate,

@@ -1,0 +1,93 @@
+"""What a TPU's compiler writes into a compiled program: expected cycles, and collectives.
+
+Contract: text is `jax.stages.Compiled.as_text()` of a program for TPUs, one instruction a line. An
+instruction's backend_config has the compiler's own `"estimated_cycles":"123"`, its metadata the
+path in the program that it comes from. A loop's body counts once, however often it runs. All of it
+is an estimate: nothing here was measured.
+"""
+
+import math
+import re
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+COLLECTIVES = (
+    'all-reduce',
+    'all-gather',
+    'reduce-scatter',
+    'all-to-all',
+    'collective-permute',
+    'collective-broadcast',
+)
+OTHER = 'other'
+
+_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+_PATH = re.compile(r'op_name="([^"]*)"')
+_ARRAY = re.compile(r'\b(pred|bf16|[suf]\d+)\[([\d,]*)\]')
+# An instruction's type, one array or a tuple of them, stands between '=' and its kind.
+_COLLECTIVE = re.compile(rf'= (.+?) ({"|".join(COLLECTIVES)})(-start)?\(')
+
+
+class Instruction(NamedTuple):
+    """Where in the program it comes from, and how many cycles the compiler expects of it."""
+
+    path: str
+    cycles: int
+
+
+class Traffic(NamedTuple):
+    """How many collectives of one kind there are, and the bytes that a chip gets from them."""
+
+    times: int
+    bytes: int
+
+
+def instructions(text: str) -> Iterator[Instruction]:
+    """Every instruction of which cycles are expected."""
+    for line in text.splitlines():
+        if found := _CYCLES.search(line):
+            path = _PATH.search(line)
+            yield Instruction(path.group(1) if path else '', int(found.group(1)))
+
+
+def part_of(path: str, parts: Collection[str]) -> str:
+    """The last of `parts` that a path such as 'jit(learn)/transpose(jvp(encoder))/conv1' goes by.
+
+    The last, as the parts of a program may lie in each other.
+    """
+    words = re.findall(r'[\w.]+', path)
+    return next((word for word in reversed(words) if word in parts), OTHER)
+
+
+def cycles_by_part(text: str, parts: Collection[str]) -> dict[str, int]:
+    """Expected cycles of each of `parts`, and of all that belongs to none, the most first."""
+    sums: dict[str, int] = {}
+    for path, cycles in instructions(text):
+        part = part_of(path, parts)
+        sums[part] = sums.get(part, 0) + cycles
+    return dict(sorted(sums.items(), key=lambda item: -item[1]))
+
+
+def collectives(text: str) -> dict[str, Traffic]:
+    """Count and bytes of the results of every kind of collective that occurs."""
+    found: dict[str, Traffic] = {}
+    for line in text.splitlines():
+        if match := _COLLECTIVE.search(line):
+            kind, name, started = match.groups()
+            if started and name != 'all-reduce':  # its type names what goes in as well, first
+                kind = kind.rpartition('], ')[2].rpartition('}, ')[2]
+            times, size = found.get(name, Traffic(0, 0))
+            found[name] = Traffic(times + 1, size + array_bytes(kind))
+    return found
+
+
+def array_bytes(kind: str) -> int:
+    """Bytes of an array's type, such as 'f32[8,16]{1,0:T(8,128)}', or of a tuple of them."""
+    return sum(
+        math.prod(int(size) for size in shape.split(',') if size) * _item_bytes(dtype)
+        for dtype, shape in _ARRAY.findall(kind)
+    )
+
+
+def _item_bytes(dtype: str) -> int:
+    return 1 if dtype == 'pred' else max(1, int(re.sub(r'\D', '', dtype)) // 8)
