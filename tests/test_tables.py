@@ -5,6 +5,7 @@ import pathlib
 import re
 import shlex
 
+import cv2
 import numpy as np
 import pytest
 from absl import flags
@@ -400,15 +401,26 @@ def test_the_document_is_made_of_records(tmp_path, made):
 
 def test_pictures_of_a_run_are_kept_and_shown(tmp_path, made):
     run, folder = tmp_path / 'run', tmp_path / 'figures'
+    picture = np.full((300, 2 * figures.WIDEST, 3), 200, np.uint8)
+    picture[:, : figures.WIDEST] = 40
     run.mkdir()
     for name in ('person_a.png', 'before_after.png', 'losses.png'):
-        (run / name).write_bytes(name.encode())
+        cv2.imwrite(str(run / name), picture)
+    for kind, arrays in {
+        'views': {'affinity': np.eye(2, 5)},
+        'predictions': {'names': np.array(['head', 'left wrist'])},
+    }.items():
+        (run / kind / 'before').mkdir(parents=True)
+        np.savez(run / kind / 'before' / 'p0.npz', **arrays)
     figures.keep_pictures(run, folder, 'small_drawn')
     document.write(tmp_path / 'RESULTS.md', made, missing=[], folder=tmp_path)
     text = (tmp_path / 'RESULTS.md').read_text()
-    for name in ('person_a.png', 'before_after.png'):
+    for name in ('person_a.jpg', 'before_after.jpg', 'affinity.png'):
         assert f'(figures/small_drawn_seen_{name})' in text
-        assert (folder / f'small_drawn_seen_{name}').read_bytes() == name.encode()
+    kept = cv2.imread(str(folder / 'small_drawn_seen_person_a.jpg')).astype(int)
+    assert kept.shape == (150, figures.WIDEST, 3)
+    assert abs(kept[:, 100] - 40).max() < 5 and abs(kept[:, -100] - 200).max() < 5
+    assert cv2.imread(str(folder / 'small_drawn_seen_affinity.png')).std() > 10
     assert 'losses' not in text
 
 

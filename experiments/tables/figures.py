@@ -5,16 +5,17 @@ pictures; those that have nothing to show write nothing and return False.
 """
 
 import pathlib
-import shutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 
 from experiments.tables import groups
 from experiments.tables.groups import ADAPTED, Group
 from ttp_jax.results.pictures import canvas, curves
 
+WIDEST = 1200  # pixels of a picture that is kept
 COLOURS = ('#8A8F98', '#E69F00', '#009E73', '#0072B2', '#CC79A7', '#56B4E9')
 
 
@@ -32,15 +33,48 @@ def draw_all(folder: pathlib.Path, name: str, found: Sequence[Group]) -> list[st
 
 
 def keep_pictures(workdir: pathlib.Path, folder: pathlib.Path, name: str) -> None:
-    """Copies a run's pictures of people to `<name>_seen_*.png`: rebuilt, before and after."""
+    """A run's pictures of people as `<name>_seen_*.jpg`: rebuilt, before and after, affinities.
+
+    Smaller than the run has them, as they are kept with the code.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for picture in (*workdir.glob('person_*.png'), *workdir.glob('before_after.png')):
-        shutil.copyfile(picture, folder / f'{name}_seen_{picture.name}')
+        image = cv2.imread(str(picture))
+        assert image is not None  # the report's own
+        share = min(1.0, WIDEST / image.shape[1])
+        small = cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+        kept = folder / f'{name}_seen_{picture.stem}.jpg'
+        cv2.imwrite(str(kept), small, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    affinities(folder / f'{name}_seen_affinity.png', workdir)
 
 
 def kept_pictures(folder: pathlib.Path, name: str) -> list[str]:
     """The files that `keep_pictures` has left, the overview first."""
-    return sorted(path.name for path in folder.glob(f'{name}_seen_*.png'))
+    return sorted(path.name for path in folder.glob(f'{name}_seen_*') if path.suffix != '.json')
+
+
+def affinities(path: pathlib.Path, workdir: pathlib.Path) -> bool:
+    """The affinity matrix of a run's first drawn person: a panel for each phase, joints as rows."""
+    found = {}
+    for phase in ('before', *ADAPTED):
+        for file in sorted((workdir / 'views' / phase).glob('*.npz'))[:1]:
+            with np.load(file) as arrays:
+                found[phase] = arrays['affinity'] if 'affinity' in arrays else None
+            with np.load(workdir / 'predictions' / phase / file.name) as arrays:
+                joints = [str(name) for name in arrays['names']]
+    panels = {phase: matrix for phase, matrix in found.items() if matrix is not None}
+    if not panels:
+        return False
+    figure = canvas.new_figure(120 + 320 * len(panels), 320, layout='constrained')
+    drawn = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (phase, matrix) in zip(drawn, panels.items(), strict=True):
+        shown = axes.imshow(matrix, cmap='magma', vmin=0, vmax=1, aspect='auto')
+        axes.set_title(phase, loc='left', fontsize=11, fontweight='bold', color=canvas.INK)
+        axes.set_xlabel('self-supervised keypoint', color=canvas.FAINT)
+        axes.set_yticks(range(len(joints)), joints, fontsize=8)
+    figure.colorbar(shown, ax=drawn, label='affinity')
+    canvas.save(figure, path)
+    return True
 
 
 def pck_curves(path: pathlib.Path, systems: Sequence[Group]) -> bool:
