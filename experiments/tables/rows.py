@@ -117,6 +117,7 @@ def neighbours() -> Iterator[Row]:
         'entropy, norms alone (TENT)': 'entropy',
         'entropy, of what we move': 'entropy_all',
         'confident pseudo-labels': 'pseudo_labels',
+        'confident pseudo-labels and rebuilding': 'self_training',
         'flip consistency': 'flips',
         'joints look alike over time': 'temporal',
         'features aligned to training': 'alignment',

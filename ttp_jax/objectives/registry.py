@@ -8,6 +8,7 @@ from ttp_jax.objectives.objective import Objective
 from ttp_jax.objectives.pseudo_labels import PSEUDO_LABELS
 from ttp_jax.objectives.reconstruction import RECONSTRUCTION
 from ttp_jax.objectives.rotation import ROTATION
+from ttp_jax.objectives.self_training import SELF_TRAINING
 from ttp_jax.objectives.temporal import TEMPORAL
 
 OBJECTIVES = {
@@ -18,6 +19,7 @@ OBJECTIVES = {
         ENTROPY,
         ENTROPY_ALL,
         PSEUDO_LABELS,
+        SELF_TRAINING,
         FLIPS,
         TEMPORAL,
         ALIGNMENT,

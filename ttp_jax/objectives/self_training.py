@@ -1,0 +1,37 @@
+"""Joint training once more, with the network's own confident predictions in place of labels.
+
+The paper trains on labels and on rebuilding together and personalizes by rebuilding alone
+(sections 3.1, 3.2). This keeps both terms, weighed as in training: rebuilding says where things
+are in this person's pictures, confident predictions hold on to what labels have taught.
+"""
+
+import jax
+
+from ttp_jax.networks.model import PoseModel
+from ttp_jax.objectives import pseudo_labels, reconstruction
+from ttp_jax.objectives.objective import Context, Objective, Outcome
+
+RECONSTRUCTION_WEIGHT = 1e-3  # the paper's
+
+
+def loss(
+    model: PoseModel,
+    target: jax.Array,
+    source: jax.Array,
+    loss_means: jax.Array,
+    rng: jax.Array,
+    context: Context,
+) -> Outcome:
+    """The labelled loss of confident predictions, and the weighted reconstruction error."""
+    seen = model.heatmaps(target) if context.seen is None else context.seen
+    context = context._replace(seen=seen)
+    labelled = pseudo_labels.loss(model, target, source, loss_means, rng, context)
+    rebuilt = reconstruction.loss(model, target, source, loss_means, rng, context)
+    return Outcome(
+        labelled.loss + RECONSTRUCTION_WEIGHT * rebuilt.loss,
+        rebuilt.loss_means,
+        labelled.metrics | rebuilt.metrics,
+    )
+
+
+SELF_TRAINING = Objective('self_training', loss, heads=reconstruction.RECONSTRUCTION.heads)
