@@ -46,7 +46,7 @@ from experiments import compiled_text
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIGS = {'small': ('joint.py', 'drawn'), 'paper': ('paper.py', 'penn_action')}
-FRAMES = {'small': (64, 64), 'paper': (270, 480)}  # (height, width) in pixels
+FRAMES = {'small': (112, 112), 'paper': (270, 480)}  # (height, width) in pixels
 CLIP = 32  # frames
 Row = dict[str, Any]
 
