@@ -46,7 +46,7 @@ from experiments import compiled_text
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIGS = {'small': ('joint.py', 'drawn'), 'paper': ('paper.py', 'penn_action')}
-FRAMES = {'small': (64, 64), 'paper': (270, 480)}  # (height, width) in pixels
+FRAMES = {'small': (112, 112), 'paper': (270, 480)}  # (height, width) in pixels
 CLIP = 32  # frames
 Row = dict[str, Any]
 
@@ -232,7 +232,8 @@ def personalization(problem: Problem, devices: Sequence) -> tuple[Any, int]:
     )
     shared, people = placed(shared, everywhere), placed(clips(problem, together), spread)
     progress = placed(jax.eval_shape(runner.loop.start, shared, people), spread)
-    keys = placed(jax.eval_shape(jax.random.split, jax.random.key(0), together), spread)
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), together))
+    keys = placed(keys, spread)
     frames = placed(jax.ShapeDtypeStruct((1,), jnp.int32), everywhere)
     learn: Any = runner.loop.learn
     return learn.lower(progress, shared, people, keys, frames), bytes_of(shared)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from ttp_jax.data import clips
+from ttp_jax.data import clips, pairs
 from ttp_jax.personalize import chunks, placement
 
 GIB = 2**30
@@ -93,3 +93,20 @@ def test_a_recorded_placement_can_be_repeated():
         lowering=record['lowering'],
     )
     assert again == first
+
+
+def test_how_people_are_computed_follows_the_devices_and_who_shares_them():
+    private = lambda people, devices, platform: placement.private_lowering(
+        people, devices=devices, platform=platform
+    )
+    assert [private(n, 2, 'cpu') for n in (1, 2, 4)] == ['blocked', 'blocked', 'matmul']
+    assert private(1, 1, 'cpu') == 'winograd'
+    assert private(4, 1, 'tpu') == 'tpu' == placement.shared_lowering('tpu', platform='tpu')
+    assert placement.shared_lowering('blocked', platform='cpu') == 'blocked'
+    assert placement.shared_lowering('matmul', platform='cpu') == 'winograd'
+
+
+def test_only_a_tpu_samples_packed_frames():
+    spec = pairs.CropSpec(size=32, cells=16)
+    assert spec.suited_to('tpu').packed
+    assert not spec.suited_to('cpu').packed and not spec.suited_to('gpu').packed

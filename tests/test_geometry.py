@@ -240,3 +240,13 @@ def test_normalise_is_imagenets_and_inverts():
 def test_denormalise_lets_gradients_pass_outside_the_range():
     gradient = jax.grad(lambda image: geometry.denormalise(image).sum())(jnp.full((1, 3), 10.0))
     assert (gradient > 0).all()
+
+
+@pytest.mark.parametrize('valid', [None, (20, 30)])
+def test_packed_frames_are_sampled_to_the_same_numbers(valid):
+    image = np.random.default_rng(5).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    affine = geometry.augmented_affine(np.float32([5, 2, 33, 38]), TURNED, size=24)
+    expected = geometry.warp(image, affine, size=24, valid=valid)
+    packed = geometry.pack(image)
+    assert packed.shape == (40, 50)
+    np.testing.assert_array_equal(geometry.warp(packed, affine, size=24, valid=valid), expected)

@@ -82,7 +82,8 @@ def test_convolution_and_gradients_agree_with_the_library(
     [(2, ((0, 0), (0, 0))), (3, ((1, 1), (1, 1))), (3, ((0, 0), (0, 1))), (3, ((0, 1), (0, 0)))],
 )
 @pytest.mark.parametrize('height, width', [(8, 12), (7, 9), (6, 5), (3, 4)])
-def test_max_pool_and_its_gradient_agree_with_the_library(height, width, window, padding):
+@pytest.mark.parametrize('lowering', ['library', 'tpu'])
+def test_max_pool_and_its_gradient_agree_with_the_library(lowering, height, width, window, padding):
     x = normal(0, IMAGES, height, width, 3)
 
     def library(x):
@@ -91,7 +92,8 @@ def test_max_pool_and_its_gradient_agree_with_the_library(height, width, window,
         )
 
     expected = output_and_gradients(library, x)
-    assert_close(output_and_gradients(lambda x: layers.max_pool(x, window, padding), x), expected)
+    pool = functools.partial(layers.max_pool, window=window, padding=padding, lowering=lowering)
+    assert_close(output_and_gradients(pool, x), expected)
 
 
 @pytest.mark.parametrize('tile', sorted(winograd.POINTS))
@@ -403,3 +405,11 @@ def test_batch_norm_reduces_bfloat16_in_float32():
 def test_batch_norm_must_be_told_its_mode_once():
     with pytest.raises(ValueError, match='use_running_average'):
         layers.BatchNorm().init(jax.random.key(0), normal(0, 2, 2, 2, 5))
+
+
+@pytest.mark.parametrize('weights', ['joint', 'private', 'alone'])
+def test_what_suits_follows_the_devices_that_a_program_is_for(weights):
+    on = functools.partial(layers.suited_lowering, weights)
+    assert on(platform='tpu') == 'tpu'
+    assert on(platform='cpu') in ('winograd', 'matmul', 'blocked')
+    assert on(platform='gpu') in ('library', 'matmul')

@@ -272,6 +272,7 @@ def mapped_step(
     perceptual: Perceptual,
     axis_name: str,
     devices: Sequence[jax.Device] | None,
+    spec: pairs.CropSpec,
     check_replicas: bool = False,
     **dependencies,
 ) -> jax.stages.Wrapped:
@@ -281,6 +282,7 @@ def mapped_step(
     leading axis of devices.
     """
     model = model.clone(train=True, axis_name=axis_name)
+    spec = spec.suited_to((devices or jax.local_devices())[0].platform)
 
     def step(weights, state, batch, keys, rng):
         return train_step(
@@ -290,6 +292,7 @@ def mapped_step(
             rng,
             model=model,
             perceptual=perceptual._replace(weights=weights),
+            spec=spec,
             axis_name=axis_name,
             **dependencies,
         )

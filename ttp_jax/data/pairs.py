@@ -38,7 +38,8 @@ class CropSpec(NamedTuple):
     """How crops are made, the same for every sample; static under jit.
 
     size: side of the crop in pixels; cells: side of its heatmap. `bgr` swaps the channels, which is
-    what the release's weights expect. `subtract_one` is the data set's box convention.
+    what the release's weights expect. `subtract_one` is the data set's box convention. `packed`:
+    frames are sampled from `geometry.pack`'s numbers, as suits a TPU.
     """
 
     size: int
@@ -46,6 +47,11 @@ class CropSpec(NamedTuple):
     bgr: bool = False
     subtract_one: bool = True
     sigma: float = 2.0
+    packed: bool = False
+
+    def suited_to(self, platform: str) -> 'CropSpec':
+        """The same crops, made as suits devices of that platform (`jax.Device.platform`)."""
+        return self._replace(packed=platform == 'tpu')
 
     @property
     def stride(self) -> float:
@@ -94,9 +100,18 @@ def batches(bank: FrameBank, *, first: int, steps: int, batch: int, seed: int) -
         yield take(resident, *draw_indices(bank, step=step, batch=batch, seed=seed))
 
 
+def laid_out(frames: Array, *, spec: CropSpec) -> Array:
+    """Frames `[..., H, W, 3]` uint8 as they are sampled; to be called once for many crops."""
+    return geometry.pack(frames) if spec.packed else frames
+
+
 def crop(frame: Array, affine: jax.Array, *, spec: CropSpec, valid: Array) -> jax.Array:
-    """A frame `[H, W, 3]` uint8, warped to the crop `[size, size, 3]` and normalised."""
+    """A frame `[H, W, 3]` uint8, warped to the crop `[size, size, 3]` and normalised.
+
+    The frame may be `laid_out` already.
+    """
     with jax.named_scope('crop'):
+        frame = laid_out(frame, spec=spec) if frame.ndim == 3 else frame
         image = geometry.warp(frame, affine, size=spec.size, valid=valid)
     return geometry.normalise(image[..., ::-1] if spec.bgr else image)
 

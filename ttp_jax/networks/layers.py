@@ -129,7 +129,7 @@ def convolve_upsampled(x: jax.Array, kernel: jax.Array, *, lowering: str = 'libr
     """
     if kernel.shape[:2] != (3, 3):
         raise ValueError(f'kernel is {kernel.shape[0]} x {kernel.shape[1]}, expected 3 x 3')
-    if lowering in BY_XLA:
+    if lowering == 'library':
         return convolve(x.repeat(2, axis=1).repeat(2, axis=2), kernel)
     # Row y of the output reads rows y - 1, y, y + 1 of the repeated image. For an odd row these are
     # rows i, i, i + 1 of x, for an even one i - 1, i, i; `convolve_transpose` says which tap is

@@ -200,6 +200,8 @@ def learn(
 
     Frames at or behind the clip's length leave the state untouched.
     """
+    with jax.named_scope('crop'):  # once, not in every step
+        person = person._replace(frames=pairs.laid_out(person.frames, spec=method.spec))
     step = functools.partial(_step, shared=shared, person=person, rng=rng, method=method)
 
     def frame(carry, t):
@@ -223,7 +225,8 @@ def _step(carry, index: jax.Array, *, shared: Shared, person: Person, rng, metho
     state, failed_at = carry
     t = index // method.epochs
     draw_rng, loss_rng = jax.random.split(jax.random.fold_in(rng, index))
-    target, source = _draw_crops(person, t, draw_rng, method=method)
+    with jax.named_scope('crop'):
+        target, source = _draw_crops(person, t, draw_rng, method=method)
     loss = functools.partial(
         self_supervised_loss,
         model=method.model,

@@ -97,6 +97,7 @@ def make_runner(
     method.model computes with private weights; predictions before any adaptation share theirs.
     """
     mesh = Mesh(np.array(devices or jax.local_devices()), (PEOPLE,))
+    method = method._replace(spec=method.spec.suited_to(platform_of(mesh)))
     lowering = 'tpu' if method.model.lowering == 'tpu' else 'library'
     before = functools.partial(
         predict_frames, model=method.model.clone(lowering=lowering), spec=method.spec
@@ -107,6 +108,11 @@ def make_runner(
         segment,
         mesh,
     )
+
+
+def platform_of(mesh: Mesh) -> str:
+    """What the mesh's devices are; they need not be here, where the program is compiled."""
+    return mesh.devices.flat[0].platform
 
 
 def lift_loop(loop: Loop, *, mesh: Mesh) -> Loop:
@@ -131,7 +137,7 @@ def _lift(function: Callable, in_axes: tuple[int | None, ...], *, mesh: Mesh, **
         check_vma=False,
     )
     # Where each core is a device, splitting an operation over cores only takes them from others.
-    alone = mesh.size > 1 and mesh.devices.flat[0].platform == 'cpu'
+    alone = mesh.size > 1 and platform_of(mesh) == 'cpu'
     return jax.jit(
         mapped, compiler_options={'xla_cpu_multi_thread_eigen': False} if alone else None, **jit
     )
