@@ -134,6 +134,7 @@ def filmed(
     frames: int = 24,
     size: int = 112,
     skeleton: str = '',
+    watch: footage.Watch = footage.unwatched,
 ) -> DataSet:
     """The people of a video, without labels; nobody to train on.
 
@@ -142,7 +143,13 @@ def filmed(
     the network, if not Penn Action's: `skeletons.to_text`.
     """
     people = footage.people(
-        input, boxes, folder=pathlib.Path(cut_outs), side=size, seconds=seconds, longest=frames
+        input,
+        boxes,
+        folder=pathlib.Path(cut_outs),
+        side=size,
+        seconds=seconds,
+        longest=frames,
+        watch=watch,
     )
     return DataSet((), people, labels('video', skeleton=skeleton)[0])
 
@@ -235,13 +242,22 @@ LOADERS: dict[str, Any] = (
 )
 
 
-def load(name: str, *, training: bool = True, seed: int = 0, **options: Any) -> DataSet:
+def load(
+    name: str,
+    *,
+    training: bool = True,
+    seed: int = 0,
+    watch: footage.Watch = footage.unwatched,
+    **options: Any,
+) -> DataSet:
     """The data set `name` with its options, without a training split unless there is `training`.
+
+    watch: is given the frames of videos while they are decoded, to show how far it is.
 
     Raises ValueError as `check` does, and for bad data.
     """
     check(name, **options)
-    taken, options = _taken(name), {'seed': seed, 'training': training} | options
+    taken, options = _taken(name), {'seed': seed, 'training': training, 'watch': watch} | options
     return LOADERS[name](**{key: options[key] for key in options if key in taken})
 
 

@@ -30,7 +30,7 @@ from ttp_jax.personalize import (
     placement,
     verdict,
 )
-from ttp_jax.run import check_config, isolation, marks
+from ttp_jax.run import check_config, isolation, marks, progress
 from ttp_jax.run.ledger import Ledger
 from ttp_jax.run.resume import check_same_model, flat, joints_of
 
@@ -84,7 +84,10 @@ class Run:
         """
         config, training = self.config.data, int(self.state.step) < self.config.train.steps
         self.data = sets.load(
-            seed=self.config.seed, training=training, **check_config.data_options(self.config)
+            seed=self.config.seed,
+            training=training,
+            watch=progress.watched,
+            **check_config.data_options(self.config),
         )
         self.bank = None
         if training and clips.fit_in(self.data.train, gib=config.resident_gib):
