@@ -3,17 +3,22 @@
     python -m ttp_jax.main --config=configs/joint.py                  # drawn people, two cores
     python -m ttp_jax.main --config=configs/joint.py:drawn_large      # a GPU, or patience
     python -m ttp_jax.main --config=configs/joint.py:penn_action --config.data.root=FOLDER
+    python -m ttp_jax.main --config=configs/joint.py:coco --config.data.root=LABELS
+    python -m ttp_jax.main --config=configs/joint.py:deeplabcut --config.data.root=PROJECT
 
-Variants `human36m` and `bbc_pose` run as `penn_action` does, all three at the small size of the
-drawn people; configs/paper.py has the same three at the paper's. ttp_jax/run/defaults.py says what
-each key means.
+The last two take labels of your own, of any joints, people or animals, and start from the network
+of people that comes with the package: docs/own_labels.md. Variants `human36m` and `bbc_pose` run as
+`penn_action` does, all three at the small size of the drawn people; configs/paper.py has the same
+three at the paper's. ttp_jax/run/defaults.py says what each key means.
 """
 
 import functools
 
 from ml_collections import ConfigDict
 
-from ttp_jax.data.sets import RECORDED
+import ttp_jax
+from ttp_jax.data.sets import OWN, RECORDED
+from ttp_jax.files import checkpoint
 from ttp_jax.run import defaults
 
 
@@ -21,6 +26,7 @@ def get_config(variant: str = 'drawn') -> ConfigDict:
     variants = {'drawn': drawn, 'drawn_large': drawn_large} | {
         name: functools.partial(recorded, name) for name in RECORDED
     }
+    variants |= {name: functools.partial(own_labels, name) for name in OWN}
     if variant not in variants:
         raise ValueError(f'configs/joint.py: no variant {variant!r}; known: {", ".join(variants)}')
     return variants[variant]()
@@ -51,4 +57,19 @@ def recorded(name: str) -> ConfigDict:
     config.train.update({'steps': 1500, 'rebuilt_every': 1})
     config.personalize.online.epochs = 1  # clips are many, and some are long
     config.personalize.offline.update(config.personalize.online.to_dict())
+    return config
+
+
+def own_labels(name: str) -> ConfigDict:
+    """Labels that somebody brings, few of them: the network of people learns their joints."""
+    config = defaults.as_trained(checkpoint.config_beside(str(ttp_jax.PEOPLE)))
+    config.checkpoint = str(ttp_jax.PEOPLE)
+    config.data.update(
+        {'name': name, 'train_people': 0, 'test_people': 0, 'frames': 100, 'validation': 0.2}
+    )
+    config.train.update(
+        {'steps': 600, 'rebuilt_every': 1, 'learning_rate': 3e-4, 'drops': (), 'warmup': 30}
+    )
+    config.train.save_every = 200
+    config.personalize.schedules = ('online', 'offline')
     return config

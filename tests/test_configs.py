@@ -17,7 +17,7 @@ from ttp_jax.run.resume import flat
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / 'configs'
 DATA_SETS = ('penn_action', 'human36m', 'bbc_pose')
 VARIANTS = {
-    'joint': ('drawn', 'drawn_large', *DATA_SETS),
+    'joint': ('drawn', 'drawn_large', *DATA_SETS, *sets.OWN),
     'paper': DATA_SETS,
     'baseline': DATA_SETS,
     'personalize': ('online', 'offline'),
@@ -64,7 +64,8 @@ def test_a_config_opens_with_its_command_and_names_its_variants(name):
 
 
 def joints_of(data_set):
-    return {'penn_action': 13, 'human36m': 16, 'bbc_pose': 7, 'drawn': 13, 'mixed': 13}[data_set]
+    own = dict.fromkeys(sets.OWN, 5)  # whatever their labels name
+    return (own | {'human36m': 16, 'bbc_pose': 7}).get(data_set, 13)
 
 
 def variables_of(config):

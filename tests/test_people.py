@@ -154,7 +154,7 @@ def test_a_persons_clip_shows_what_their_boxes_enclose(tmp_path, side):
     frames = video_files.moving_square(12, (120, 160))
     (film,) = video.open_videos(video_files.encode(tmp_path / 'v.mp4', frames))
     square = track(range(2, 12), [(3 * t, 10, 3 * t + 15, 25) for t in range(2, 12)])
-    (clip,) = cut_out.cut_out(film, [square], file=tmp_path / 'jpegs', side=side)
+    (clip,) = cut_out.cut_out(film, [square], film.frames(), file=tmp_path / 'jpegs', side=side)
     clip = clips.decoded(clip)
     assert clip.frames[0].size < frames[0].size  # only the part around the boxes
     np.testing.assert_allclose(clip.times, np.arange(2, 12) / 10, atol=1e-6)

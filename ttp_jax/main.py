@@ -88,6 +88,9 @@ def main(argv: list[str]) -> None:
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(128 + signal.SIGTERM)
+    except KeyboardInterrupt:
+        print('stopped; what was finished is kept, and the same --workdir goes on', file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     print(told)
 
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ttp_jax.data import bbc_pose, clips, human36m, mixed, penn_action, skeletons
+from ttp_jax.data import bbc_pose, clips, deeplabcut, human36m, mixed, penn_action, skeletons
+from ttp_jax.data import coco as coco_files
 from ttp_jax.data import prepared as records
 from ttp_jax.data.drawn import synthetic
 from ttp_jax.data.people import footage
@@ -135,16 +136,88 @@ def filmed(
     cut_outs: str = '',
     frames: int = 24,
     size: int = 112,
+    skeleton: str = '',
+    watch: footage.Watch = footage.unwatched,
 ) -> DataSet:
     """The people of a video, without labels; nobody to train on.
 
     input, boxes, seconds: as `footage.people` takes them. cut_outs: the folder for their pictures.
-    frames: of a clip, at most; size: side of what a crop is made of, pixels, at most.
+    frames: of a clip, at most; size: side of what a crop is made of, pixels, at most. skeleton: of
+    the network, if not Penn Action's: `skeletons.to_text`.
     """
     people = footage.people(
-        input, boxes, folder=pathlib.Path(cut_outs), side=size, seconds=seconds, longest=frames
+        input,
+        boxes,
+        folder=pathlib.Path(cut_outs),
+        side=size,
+        seconds=seconds,
+        longest=frames,
+        watch=watch,
     )
-    return DataSet((), people, skeletons.PENN_ACTION)
+    return DataSet((), people, labels('video', skeleton=skeleton)[0])
+
+
+def coco(
+    *,
+    training: bool,
+    root: str = '',
+    validation: float = 0.0,
+    train_people: int = 0,
+    test_people: int = 0,
+    skeleton: str = '',
+) -> DataSet:
+    """Keypoints in COCO format, of any skeleton.
+
+    validation: the share of the sequences to test on, where one file has them all. At most so many
+    clips of each split (0: all of them).
+    """
+    read = functools.partial(coco_files.coco_clips, root, held_out=validation)
+    train = read(split='train', limit=train_people or None) if training else ()
+    test = read(split='test', limit=test_people or None)
+    return DataSet(train, test, labels('coco', root=root, skeleton=skeleton)[0])
+
+
+def from_deeplabcut(
+    *,
+    training: bool,
+    root: str = '',
+    boxes: str = '',
+    validation: float = 0.0,
+    frames: int = 24,
+    train_people: int = 0,
+    test_people: int = 0,
+    cut_outs: str = '',
+    skeleton: str = '',
+) -> DataSet:
+    """A DeepLabCut project: the same individuals, in training and test with other labels.
+
+    validation: the share of the labelled images to test on; frames: of a clip, about; cut_outs: the
+    folder for frames of videos. At most so many clips of each split (0: all of them).
+    """
+    read = functools.partial(
+        deeplabcut.deeplabcut_clips,
+        root,
+        folder=cut_outs,
+        held_out=validation,
+        frames=frames,
+        boxes=boxes,
+    )
+    train = read(split='train', limit=train_people or None) if training else ()
+    test = read(split='test', limit=test_people or None)
+    return DataSet(train, test, labels('deeplabcut', root=root, skeleton=skeleton)[0])
+
+
+# Of data that people labelled themselves, what reads the joints that their labels name.
+OWN = {'coco': coco_files.coco_skeleton, 'deeplabcut': deeplabcut.deeplabcut_skeleton}
+
+
+def _check_own(name: str, root: str, boxes: str) -> None:
+    if not root or not os.path.exists(root):
+        found = f'is {root!r}: no such file or folder' if root else 'is not set'
+        wanted = {'coco': 'a COCO JSON or a folder of it', 'deeplabcut': "a project's folder"}
+        raise ValueError(f'config.data.root {found}, expected {wanted[name]}')
+    if boxes and not os.path.isfile(boxes):
+        raise ValueError(f'config.data.boxes is {boxes!r}: no such file, expected boxes')
 
 
 def _check_folder(name: str, root: str, prepared: str) -> None:
@@ -165,22 +238,31 @@ def _check_folder(name: str, root: str, prepared: str) -> None:
         )
 
 
-LOADERS: dict[str, Any] = {'drawn': drawn, 'mixed': several, 'video': filmed} | {
-    name: functools.partial(recorded, name) for name in RECORDED
-}
+LOADERS: dict[str, Any] = (
+    {'drawn': drawn, 'mixed': several, 'video': filmed}
+    | {name: functools.partial(recorded, name) for name in RECORDED}
+    | {'coco': coco, 'deeplabcut': from_deeplabcut}
+)
 
 
 def load(
-    name: str, *, training: bool = True, seed: int = 0, box_jitter: float = 0.0, **options: Any
+    name: str,
+    *,
+    training: bool = True,
+    seed: int = 0,
+    box_jitter: float = 0.0,
+    watch: footage.Watch = footage.unwatched,
+    **options: Any,
 ) -> DataSet:
     """The data set `name` with its options, without a training split unless there is `training`.
 
     box_jitter: how far the boxes of test people are moved and scaled, as `jittered` does.
+    watch: is given the frames of videos while they are decoded, to show how far it is.
 
     Raises ValueError as `check` does, and for bad data.
     """
     check(name, **options)
-    taken, options = _taken(name), {'seed': seed, 'training': training} | options
+    taken, options = _taken(name), {'seed': seed, 'training': training, 'watch': watch} | options
     found = LOADERS[name](**{key: options[key] for key in options if key in taken})
     if not box_jitter:
         return found
@@ -219,6 +301,8 @@ def check(name: str, *, box_jitter: float = 0.0, **options: Any) -> None:
             )
     if name in RECORDED:
         _check_folder(name, options.get('root', ''), options.get('prepared', ''))
+    if name in OWN:
+        _check_own(name, options.get('root', ''), options.get('boxes', ''))
     if name == 'mixed':
         _check_roots(options.get('roots', ()))
     if name == 'video':
@@ -242,11 +326,25 @@ def _default(key: str) -> Any:
     raise TypeError(f'no data set takes the option {key!r}')
 
 
-def labels(name: str) -> tuple[skeletons.Skeleton, bool]:
-    """(joints, box convention) of the data set `name`. Raises ValueError for an unknown name."""
+def labels(name: str, *, skeleton: str = '', root: str = '') -> tuple[skeletons.Skeleton, bool]:
+    """(joints, box convention) of the data set `name`.
+
+    Args:
+      name: of the data set.
+      skeleton: the joints of data that name them themselves, as `skeletons.to_text` has them; '':
+        they are read from `root`.
+      root: as for `load`.
+
+    Raises:
+      ValueError: for an unknown name, a text that is no skeleton, and as the readers do.
+    """
     _check_name(name)
     if name in RECORDED:
         return RECORDED[name][1:]
+    if name in OWN:
+        return skeletons.from_text(skeleton) if skeleton else OWN[name](root), False
+    if name == 'video' and skeleton:
+        return skeletons.from_text(skeleton), False
     return skeletons.PENN_ACTION, name != 'video'  # boxes in a video count pixels from 0
 
 

@@ -44,6 +44,15 @@ class Video:
     rate: float  # frames per second
     still: bool = False  # whether the paths are images
 
+    def length(self) -> int:
+        """How many frames the file says it has; about so many, and 0 where it does not say."""
+        if self.still:
+            return len(self.paths)
+        with _opened(self.paths[0]) as container:
+            stream = container.streams.video[0]
+            seconds = (container.duration or 0) / av.time_base
+            return int(stream.frames or round(seconds * self.rate))
+
     def frames(self, *, seconds: float = 0.0) -> Iterator[Frame]:
         """All frames in order, or those of the first `seconds`."""
         found = _read_images(self) if self.still else _read_file(self.paths[0])

@@ -116,7 +116,12 @@ def jitter(joints: np.ndarray) -> float:
 
 
 def limb_deviation(joints: np.ndarray, bones: Bones) -> float:
-    """Standard deviation of a limb's length over the clip, in mean lengths; mean over limbs."""
+    """Standard deviation of a limb's length over the clip, in mean lengths; mean over limbs.
+
+    0 of a skeleton without any.
+    """
+    if not bones:
+        return 0.0
     start, end = np.array(bones).T
     lengths = np.linalg.norm(joints[:, start] - joints[:, end], axis=-1)
     return float((lengths.std(axis=0) / np.maximum(lengths.mean(axis=0), _FLOOR)).mean())

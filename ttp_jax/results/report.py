@@ -9,6 +9,7 @@ where nothing could be scored. Its keys:
   mpck      {phase: percent}, over the frames of all people together, as in the paper's tables
   joints    {phase: {group: percent}}, likewise
   people    [{'id': clip, phase: percent, ...}], in the order of the clips
+  beside    {phase: {name: value}}, of data without a metric of their own: `metrics.beside`
   compared  {phase: {improved, hurt, unchanged: people, mean_gain, interval: points}} to `before`,
             every person counting once
 To these the caller may add `failed` ({id: why}), `estimated_gain` ({phase: {people: {id: points},
@@ -31,6 +32,9 @@ from ttp_jax.data.clips import Clip, Labels
 from ttp_jax.data.skeletons import Skeleton
 from ttp_jax.files import whole_file
 from ttp_jax.results import metrics
+
+# More groups than these make lines too long to be read; report.json has all of them.
+_GROUPS = 10
 
 # A picture's caption is that of the first name its file name starts with.
 _CAPTIONS = {
@@ -96,16 +100,25 @@ def summarise(
         phase: metrics.people_pck(found, joints, visibility, skeleton=skeleton)
         for phase, found in known.items()
     }
-    unit = 'px' if skeleton.torso is None else ''
+    also = functools.partial(
+        metrics.beside, joints=joints, visibility=visibility, skeleton=skeleton
+    )
     report = {
-        'metric': f'mPCK@{skeleton.threshold:g}{unit}',
+        'metric': f'mPCK@{skeleton.threshold:g}{_unit(skeleton)}',
         'frames': sum(len(clip.frames) for clip in clips),
         'mpck': {phase: scores.pop('mPCK') for phase, scores in pooled.items()},
         'joints': pooled,
+        'beside': {phase: found for phase, p in known.items() if (found := also(p))},
         'people': _per_person(clips, people),
         'compared': _compare_phases(people),
     }
     return _plain(report)
+
+
+def _unit(skeleton: Skeleton) -> str:
+    if skeleton.by_box:
+        return ' box'
+    return 'px' if skeleton.torso is None else ''
 
 
 def _labels(clip: Clip, skeleton: Skeleton) -> Labels:
@@ -208,16 +221,30 @@ def table(report: Mapping[str, Any]) -> str:
     """
     compared = report['compared']
     groups = list(report['joints']['before'])
+    groups = groups if len(groups) <= _GROUPS else []
     gains = ['gain', 'better', 'worse'] if compared else []
     rows = [
         [phase, _number(score), *(_number(report['joints'][phase][group]) for group in groups)]
         + (_gain_cells(compared.get(phase)) if compared else [])
         for phase, score in report['mpck'].items()
     ]
-    parts = [_rows(['', report['metric'], *groups, *gains], rows), _counted(report)]
+    parts = [_rows(['', report['metric'], *groups, *gains], rows), *_beside(report)]
+    parts.append(_counted(report))
     if report.get('seconds'):
         parts += [_seconds(report), 'Wall clock, compilation included.']
     return '\n\n'.join(parts) + '\n'
+
+
+def _beside(report: Mapping[str, Any]) -> list[str]:
+    """The scores of other metrics, a row per phase."""
+    if not report.get('beside'):
+        return []
+    names = list(report['beside']['before'])
+    rows = [
+        [phase, *(_number(scores[name]) for name in names)]
+        for phase, scores in report['beside'].items()
+    ]
+    return [_rows(['', *names], rows)]
 
 
 def _gain_cells(compared: Mapping[str, Any] | None) -> list[str]:

@@ -86,14 +86,15 @@ def prediction(
     wrong = np.zeros(len(joints), bool)
     if clip.labels is not None:
         labels = clip.labels.joints[frame], clip.labels.visibility[frame]
-        right = metrics.right_joints(joints[None], labels[0][None], skeleton=skeleton)[0]
-        wrong = ~right & (labels[1] > 0)
+        true, seen = labels[0][None], labels[1][None]
+        right = metrics.right_joints(joints[None], true, skeleton=skeleton, visibility=seen)
+        wrong = (~right & (metrics.scored(true, seen, skeleton=skeleton) > 0))[0]
     return Prediction(to_crop(joints, clip.boxes[frame], spec=spec), wrong)
 
 
 def truth(clip: Clip, frame: int, *, spec: pairs.CropSpec) -> Truth | None:
-    """The labels of a frame on its crop; None for a clip without labels."""
-    if clip.labels is None:
+    """The labels of a frame on its crop; None for a frame without any."""
+    if clip.labels is None or not (clip.labels.visibility[frame] > 0).any():
         return None
     joints = to_crop(clip.labels.joints[frame], clip.boxes[frame], spec=spec)
     return Truth(joints, clip.labels.visibility[frame] > 0)

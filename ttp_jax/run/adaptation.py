@@ -111,13 +111,18 @@ def known_rows(
 
 def predict(run: Run, *, done: Collection[int] = ()) -> Results:
     """(index, predictions) of everyone but `done` with the shared weights."""
-    return many_people.predict_people(
+    found = many_people.predict_people(
         run.people,
         run.placement.chunks(done),
         runner=run.runner('online'),
         params=run.state.params,
         batch_stats=run.state.batch_stats,
     )
+    left = sum(len(clip.frames) for i, clip in enumerate(run.people) if i not in done)
+    with progress.bar('before', total=left, unit='frame') as bar:
+        for index, result in found:
+            bar.update(len(run.people[index].frames))
+            yield index, result
 
 
 def personalize(
@@ -138,8 +143,8 @@ def personalize(
             bar.update(frames)
             if stop.asked:
                 raise interrupt.Stopped(
-                    f'stopped while personalizing {schedule}, as SIGTERM asked; everyone who was '
-                    'done is kept, and the same command goes on with the others'
+                    f'stopped while personalizing {schedule}, as {stop.name} asked; everyone '
+                    'who was done is kept, and the same command goes on with the others'
                 )
 
         yield from many_people.personalize_people(

@@ -4,11 +4,12 @@ Only this package reads the config; everything below it takes plain arguments.
 """
 
 import contextlib
+import dataclasses
 import functools
 import math
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -16,9 +17,10 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from ttp_jax import convert, train
-from ttp_jax.data import clips, pairs, sets, stream
+from ttp_jax.data import clips, pairs, sets, skeletons, stream
 from ttp_jax.files import checkpoint
-from ttp_jax.networks import layers, perceptual
+from ttp_jax.networks import joints, layers, perceptual
+from ttp_jax.networks.model import PoseModel
 from ttp_jax.objectives import registry
 from ttp_jax.personalize import (
     capacity,
@@ -29,9 +31,9 @@ from ttp_jax.personalize import (
     placement,
     verdict,
 )
-from ttp_jax.run import check_config, isolation, marks
+from ttp_jax.run import check_config, isolation, marks, progress
 from ttp_jax.run.ledger import Ledger
-from ttp_jax.run.resume import check_same_model, flat
+from ttp_jax.run.resume import check_same_model, flat, joints_of
 
 # What the networks compute in; parameters, statistics, losses and keypoints stay float32.
 COMPUTE = {'float32': None, 'bfloat16': jnp.bfloat16}
@@ -45,7 +47,7 @@ class Run:
         self.seconds: dict[str, float] = {}
         self.ledger = Ledger(workdir, host=jax.process_index(), hosts=jax.process_count())
         check_config.check(config, devices=len(capacity.training_devices()))
-        skeleton, subtract_one = sets.labels(config.data.name)
+        skeleton, subtract_one = check_config.labels_of(config)
         self.rules = guard.read(config.personalize.guard) if config.personalize.guard else {}
         self.bones = skeleton.bones
         self.perceptual = perceptual.load(
@@ -83,7 +85,10 @@ class Run:
         """
         config, training = self.config.data, int(self.state.step) < self.config.train.steps
         self.data = sets.load(
-            seed=self.config.seed, training=training, **check_config.data_options(self.config)
+            seed=self.config.seed,
+            training=training,
+            watch=progress.watched,
+            **check_config.data_options(self.config),
         )
         self.bank = None
         if training and clips.fit_in(self.data.train, gib=config.resident_gib):
@@ -111,11 +116,14 @@ class Run:
             return self.load_checkpoint(path)
         return convert.load_encoder(encoder, self.fresh_state()) if encoder else self.fresh_state()
 
-    def fresh_state(self) -> train.TrainState:
-        """Weights drawn from the seed, and an optimiser that has seen nothing."""
+    def fresh_state(self, model: PoseModel | None = None) -> train.TrainState:
+        """Weights drawn from the seed, and an optimiser that has seen nothing.
+
+        model: another one than the run's own.
+        """
         return train.create_state(
             jax.random.key(self.config.seed),
-            model=self.model,
+            model=model or self.model,
             tx=self.tx,
             perceptual=self.perceptual,
             size=self.spec.size,
@@ -124,12 +132,34 @@ class Run:
     def load_checkpoint(self, path: str) -> train.TrainState:
         """A fresh state with what another run's checkpoint holds, if that is of the same model."""
         mine, theirs = flat(self.config.to_dict()), flat(checkpoint.config_beside(path))
+        if self.config.data.name in sets.OWN and self.config.train.steps and 'data.name' in theirs:
+            check_same_model(path, theirs | {'model.joints': len(self.joints)}, mine)
+            return self.taken_over(path, theirs)
         check_same_model(path, theirs, mine)
         # Loss means say how large one network's terms are; another's have to be found anew.
         kind = mine['perceptual.kind']
         return checkpoint.load_model(
             path, self.fresh_state(), loss_means=theirs.get('perceptual.kind', kind) == kind
         )
+
+    def taken_over(self, path: str, theirs: Mapping[str, Any]) -> train.TrainState:
+        """A fresh state with another network in it, which may have learned other joints."""
+        known, fresh = joints_of(theirs), self.fresh_state()
+        if self.joints == known:
+            return checkpoint.load_model(path, fresh)
+        old = self.fresh_state(self.model.clone(joints=len(known)))
+        old = checkpoint.load_model(path, old)
+        params = joints.with_joints(
+            old.params, fresh.params, source=skeletons.sources(self.joints, known)
+        )
+        return dataclasses.replace(
+            fresh, params=params, batch_stats=old.batch_stats, loss_means=old.loss_means
+        )
+
+    @property
+    def joints(self) -> tuple[str, ...]:
+        """The names of the joints, in order."""
+        return check_config.labels_of(self.config)[0].joints
 
     def computing(self, phase: str, weights: str) -> dict[str, Any]:
         """The model's `lowering` and `dtype` in a phase; weights: of `layers.suited_lowering`."""

@@ -4,11 +4,13 @@
 Whatever is wrong is told in one line: the key, what was found, and what is allowed.
 """
 
+import pathlib
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from ttp_jax.data import sets
+from ttp_jax.data import sets, skeletons
+from ttp_jax.data.skeletons import Skeleton
 from ttp_jax.networks import perceptual
 from ttp_jax.networks.model import PoseModel
 from ttp_jax.objectives import registry
@@ -99,9 +101,31 @@ def check_features(config: ConfigDict) -> None:
         )
 
 
+def labels_of(config: ConfigDict) -> tuple[Skeleton, bool]:
+    """(joints, box convention) of the config's data."""
+    data = config.data
+    return sets.labels(data.name, skeleton=data.skeleton, root=data.root)
+
+
+def with_own_labels(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
+    """The config with what the data name themselves: joints and bones travel with the model.
+
+    workdir: for frames of videos, where they have no folder.
+    """
+    if config.data.name not in sets.OWN:
+        return config
+    whole = config.copy_and_resolve_references()
+    if not config.data.skeleton:
+        sets.check(**data_options(config))  # raises where there is nothing to read
+        whole.data.skeleton = skeletons.to_text(labels_of(config)[0])
+    if config.data.name == 'deeplabcut' and not config.data.cut_outs:
+        whole.data.cut_outs = str(workdir / 'cut_outs')
+    return whole
+
+
 def model_of(config: ConfigDict) -> PoseModel:
     """The model that the config describes; nothing is computed."""
-    skeleton, _ = sets.labels(config.data.name)
+    skeleton, _ = labels_of(config)
     return PoseModel(joints=len(skeleton.joints), **config.model)
 
 

@@ -58,21 +58,24 @@ def completed(values: Mapping[str, Any]) -> ConfigDict:
 def _data() -> dict:
     return {
         'name': 'drawn',  # or a recorded data set: data/sets.py
-        'root': '',  # recorded: the data set's own folder, laid out as its module in data/ says
+        'root': '',  # recorded, own labels: the folder, laid out as its module in data/ says
+        'skeleton': '',  # own labels: joints and bones, as read from `root`; the run fills it in
         'motion': '',  # drawn: a folder of Penn Action labels to take the motion from
         'prepared': '',  # recorded: where `python -m ttp_jax.data.prepare` put it, instead of root
         'roots': (),  # mixed: folders in penn_action's layout, the first with people's labels
         'drawn_people': 0,  # mixed: so many drawn people are trained on as well
-        'validation': 0.0,  # mixed: share of source videos that is kept out of training
+        # mixed: share of source videos that is kept out of training; own labels: of sequences
+        # (COCO, one file) or labelled images (DeepLabCut) that is tested on
+        'validation': 0.0,
         'evaluate': 'test',  # mixed: or 'validation' or 'train', whom to personalize to
         'input': '',  # video: a file, or a folder or pattern of videos or frames
-        'boxes': '',  # video: a file of boxes around people; '': the whole picture is the box
+        'boxes': '',  # video, deeplabcut: a file of boxes; '': the whole picture, or all labels
         'box_jitter': 0.0,  # how far test boxes are moved and scaled, in shares of their side
         'seconds': 0.0,  # video: how much of it is read; 0: all of it
-        'cut_outs': '',  # video: a folder for people's pictures
-        'train_people': 16,  # 0: everyone (recorded only)
+        'cut_outs': '',  # video, deeplabcut: a folder for pictures; deeplabcut: in the workdir
+        'train_people': 16,  # 0: everyone (recorded, own labels)
         'test_people': 12,
-        'frames': 24,  # drawn: per clip; video: at most
+        'frames': 24,  # drawn: per clip; video: at most; deeplabcut: about
         'size': 112,  # pixels; drawn: side of a frame; video: of what a crop is made of, at most
         'resident_gib': 8.0,  # a split that takes more is read while it is used
         'workers': 0,  # processes that then read training frames; 0: threads
@@ -160,6 +163,24 @@ def _personalize() -> dict:
             'image_learning_rate': 1e-3,
         },
     }
+
+
+# What is taken over from a checkpoint's config: networks, what they see, how people are adapted.
+TAKEN = ('model.', 'crop.', 'perceptual.', 'personalize.', 'train.augment.', 'train.objective')
+
+
+def as_trained(theirs: Mapping[str, Any]) -> ConfigDict:
+    """`small()` with the networks, crops and personalization of a checkpoint's config."""
+    config = small()
+    known = flat(config.to_dict())
+    config.update_from_flattened_dict(
+        {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in flat(theirs).items()
+            if key in known and key.startswith((*TAKEN, 'data.skeleton'))
+        }
+    )
+    return config
 
 
 def paper(data_set: str, *, file: str) -> ConfigDict:

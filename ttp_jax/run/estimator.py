@@ -19,7 +19,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ttp_jax import train
-from ttp_jax.data import pairs, sets
+from ttp_jax.data import pairs
 from ttp_jax.data.clips import Clip
 from ttp_jax.data.people import cut_out, tracks
 from ttp_jax.files import checkpoint, digest, personal
@@ -132,7 +132,7 @@ class Estimator:
     @property
     def joints(self) -> tuple[str, ...]:
         """The names of the joints, in order."""
-        return sets.labels(self.config.data.name)[0].joints
+        return check_config.labels_of(self.config)[0].joints
 
     @property
     def _side(self) -> int:
@@ -222,7 +222,7 @@ def _runner(config_json: str, mode: str) -> many_people.Runner:
         batch=config.personalize.batch,
         augment=config.train.augment.to_dict(),
         epochs=steps.epochs,
-        mirror=sets.labels(config.data.name)[0].mirror,
+        mirror=check_config.labels_of(config)[0].mirror,
     )
     return many_people.make_runner(method, devices=jax.local_devices()[:1])
 

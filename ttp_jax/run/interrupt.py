@@ -2,7 +2,8 @@
 
 Contract: inside `heeded` the signal only sets a flag, which whoever works looks at between two
 steps, saves what there is, and raises `Stopped`. Outside it ends the program at once, as ever:
-there is nothing to save that is not saved.
+there is nothing to save that is not saved. Ctrl-C is the same, but for a second one, which ends the
+program at once anywhere.
 """
 
 import contextlib
@@ -16,25 +17,32 @@ class Stopped(Exception):
 
 
 class Flag:
-    """asked: whether SIGTERM has come."""
+    """asked: whether a signal has come; name: which."""
 
     def __init__(self):
-        self.asked = False
+        self.asked, self.name = False, ''
 
-    def set(self, *_) -> None:
-        """Is told of the signal."""
-        self.asked = True
+    def set(self, number: int, *_) -> None:
+        """Is told of the signal. Raises KeyboardInterrupt for a second Ctrl-C."""
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked, self.name = True, 'Ctrl-C' if number == signal.SIGINT else 'SIGTERM'
 
 
 @contextlib.contextmanager
 def heeded() -> Iterator[Flag]:
-    """A flag that SIGTERM sets. Only the main thread hears signals; in another it stays unset."""
+    """A flag that SIGTERM and Ctrl-C set.
+
+    Only the main thread hears signals; in another one it stays unset.
+    """
     flag = Flag()
     if threading.current_thread() is not threading.main_thread():
         yield flag
         return
-    former = signal.signal(signal.SIGTERM, flag.set)
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    former = [signal.signal(number, flag.set) for number in numbers]
     try:
         yield flag
     finally:
-        signal.signal(signal.SIGTERM, former)
+        for number, handler in zip(numbers, former):
+            signal.signal(number, handler)

@@ -29,6 +29,7 @@ def execute(config: ConfigDict, workdir: pathlib.Path) -> dict:
     Raises ValueError for what it cannot begin with; with `config.strict` also where somebody has
     failed, at the very end.
     """
+    config = check_config.with_own_labels(config, workdir)
     check_config.check(config, devices=len(capacity.training_devices()))
     with lock.held(workdir, host=jax.process_index(), hosts=jax.process_count()):
         return _execute(config, workdir)

@@ -162,6 +162,7 @@ KEYS = (
         'checkpoint': Key(TEXT, ALL),
         'data.name': Key(known('data set', sets.LOADERS), ALL),
         'data.root': Key(TEXT, ALL),
+        'data.skeleton': Key(TEXT, ALL),
         'data.motion': Key(TEXT, ALL),
         'data.prepared': Key(TEXT, ALL),
         'data.roots': Key(expect('a tuple of folders', _are_texts), ALL),

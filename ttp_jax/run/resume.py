@@ -36,13 +36,13 @@ def check_same_model(path: str, theirs: Mapping[str, Any], mine: Mapping[str, An
     Args:
       theirs, mine: as `flat` gives them. Dropout may differ: it is of training, not of the model.
     """
-    joints = {name: len(sets.labels(name)[0].joints) for name in sets.LOADERS}
-    name = mine['data.name']
-    if (found := theirs.get('model.joints', joints[name])) != joints[name]:
-        fitting = ' or '.join(n for n in joints if joints[n] == found) or 'another'
+    name, expected = mine['data.name'], len(joints_of(mine))
+    if (found := theirs.get('model.joints', len(joints_of({**mine, **theirs})))) != expected:
+        known = {n: len(sets.labels(n)[0].joints) for n in sets.LOADERS if n not in sets.OWN}
+        fitting = ' or '.join(n for n, joints in known.items() if joints == found) or 'another'
         raise ValueError(
             f'checkpoint {path}: its model has {found} joints, config.data.name='
-            f'{name} has {joints[name]}; set it to {fitting}'
+            f'{name} has {expected}; set it to {fitting}'
         )
     of_model = [n for n in mine if n.startswith('model.') or n == 'crop.bgr']
     other = [n for n in of_model if theirs.get(n, mine[n]) != mine[n] and n != 'model.dropout']
@@ -52,6 +52,12 @@ def check_same_model(path: str, theirs: Mapping[str, Any], mine: Mapping[str, An
             + ' '.join(f'--config.{n}={theirs[n]}' for n in other)
             + f' (found {", ".join(str(mine[n]) for n in other)})'
         )
+
+
+def joints_of(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the joints of a run, by its config as `flat` gives it."""
+    text, root = values.get('data.skeleton', ''), values.get('data.root', '')
+    return sets.labels(values['data.name'], skeleton=text, root=root)[0].joints
 
 
 def settings_of(config: ConfigDict, phase: str) -> dict[str, Any]:

@@ -52,18 +52,18 @@ def train_phase(run: Run) -> None:
                 run.checkpoints.save(state)
             bar.update()
             if stop.asked:
-                save_and_stop(run, window)
+                save_and_stop(run, window, stop.name)
             profile.before(index + 1, state)
     run.checkpoints.save(run.state)
 
 
-def save_and_stop(run: Run, window: 'Window') -> NoReturn:
-    """Saves the state as it is, and raises `interrupt.Stopped`."""
+def save_and_stop(run: Run, window: 'Window', why: str) -> NoReturn:
+    """Saves the state as it is, and raises `interrupt.Stopped`; why: who asked."""
     window.finite_rows()  # or nothing is saved
     run.checkpoints.save(run.state)
     run.checkpoints.wait()
     raise interrupt.Stopped(
-        f'stopped after training step {int(run.state.step)}, as SIGTERM asked; it is saved, and '
+        f'stopped after training step {int(run.state.step)}, as {why} asked; it is saved, and '
         'the same command goes on from there'
     )
 

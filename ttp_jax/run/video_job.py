@@ -17,12 +17,8 @@ from ttp_jax.results.exports import smoothing
 from ttp_jax.run import check_config, defaults, lock
 from ttp_jax.run.adaptation import adapted_phase, before_phase
 from ttp_jax.run.build import Run
-from ttp_jax.run.keys import flat
 from ttp_jax.run.resume import check_workdir
 from ttp_jax.run.video_results import filmed, summary, write_video
-
-# What a run takes over from the checkpoint's: networks, what they see, and how they are adapted.
-TAKEN = ('model.', 'crop.', 'perceptual.', 'personalize.', 'train.augment.', 'train.objective')
 
 
 def execute(config: ConfigDict, workdir: pathlib.Path) -> str:
@@ -60,14 +56,7 @@ def run_config(
     config: ConfigDict, theirs: Mapping[str, Any], workdir: pathlib.Path, *, seconds: float = 0.0
 ) -> ConfigDict:
     """The config of a run that trains nothing and personalizes to the people of the videos."""
-    whole = defaults.small()
-    known = flat(whole.to_dict())
-    taken = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in flat(theirs).items()
-        if key in known and key.startswith(TAKEN)
-    }
-    whole.update_from_flattened_dict(taken)
+    whole = defaults.as_trained(theirs)
     whole.update(
         {'seed': config.seed, 'checkpoint': config.checkpoint, 'pictures': config.pictures}
     )

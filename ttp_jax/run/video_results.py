@@ -17,7 +17,7 @@ from ttp_jax.personalize.many_people import Adapted
 from ttp_jax.personalize.verdict import PERSONALIZED
 from ttp_jax.results.exports import charts, coco, deeplabcut, keypoints, overlay, page, smoothing
 from ttp_jax.results.exports.keypoints import Found
-from ttp_jax.run import gallery
+from ttp_jax.run import gallery, progress
 from ttp_jax.run.build import Run
 
 STILLS = 6  # frames that the page shows of each person
@@ -39,9 +39,10 @@ def write_video(
     write_keypoints(run, video, people, folder, smooth=smooth)
     *_, last = people
     shown = {'before': people['before']} | ({'after': people[last]} if last != 'before' else {})
+    total = 1 + max(int(person.frames[-1]) for person in people['before'])
     overlay.write(
         folder / 'before_after.mp4',
-        video.frames(seconds=run.config.data.seconds),
+        progress.watched(video.frames(seconds=run.config.data.seconds), 'write', total),
         shown,
         skeleton=run.data.skeleton,
         rate=video.rate,

@@ -8,7 +8,7 @@ where in the video that part is; points go through it back into the video's own 
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import BinaryIO, NamedTuple
 
 import cv2
@@ -17,7 +17,7 @@ import numpy as np
 from ttp_jax.data import images
 from ttp_jax.data.clips import Clip
 from ttp_jax.data.people.tracks import Track
-from ttp_jax.data.video import Video
+from ttp_jax.data.video import Frame, Video
 
 # A crop is 1.25 boxes wide, up to 1.25 times that when augmented, and turned by any angle; it lies
 # a little below the box's centre (geometry.crop_region).
@@ -98,20 +98,20 @@ class _Slice(NamedTuple):
 def cut_out(
     video: Video,
     tracks: Sequence[Track],
+    frames: Iterable[Frame],
     *,
     file: pathlib.Path,
     side: int,
-    seconds: float = 0.0,
     prefix: str = '',
 ) -> list[FilmedClip]:
     """Everyone's clip, from one pass over a video.
 
     Args:
-      video: whose frames are read.
+      video: that the frames are of.
       tracks: `tracks.prepared`, ending within the video.
+      frames: the video's, in order.
       file: where the pictures go; replaced.
       side: of a crop in pixels of the clip, at most; larger people are reduced.
-      seconds: how much of the video is read; 0: all of it.
       prefix: put before each clip's id.
     """
     places = [place(track, size=video.size, side=side) for track in tracks]
@@ -119,7 +119,7 @@ def cut_out(
     times: list[list[float]] = [[] for _ in tracks]
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open('wb') as output:
-        for frame in video.frames(seconds=seconds):
+        for frame in frames:
             for i, track in enumerate(tracks):
                 if track.frames[0] <= frame.index <= track.frames[-1]:
                     slices[i].append(_write(output, file, places[i].cut(frame.image)))

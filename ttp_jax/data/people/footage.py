@@ -7,13 +7,23 @@ on. Boxes count pixels from 0.
 """
 
 import pathlib
+from collections.abc import Callable, Iterator
 
 from absl import logging
 
 from ttp_jax.data.people import box_files, tracks
 from ttp_jax.data.people.cut_out import FilmedClip, cut_out
 from ttp_jax.data.people.cuts import CutDetector
-from ttp_jax.data.video import Video, named, open_videos
+from ttp_jax.data.video import Frame, Video, named, open_videos
+
+# (frames, what is done with them, about how many there are) -> the same frames
+Watch = Callable[[Iterator[Frame], str, int], Iterator[Frame]]
+
+
+def unwatched(frames: Iterator[Frame], what: str, total: int) -> Iterator[Frame]:
+    """The frames as they are."""
+    return frames
+
 
 NO_BOXES = (
     'no boxes were given, so every crop is the whole picture: somebody small, or who moves through '
@@ -37,6 +47,7 @@ def people(
     side: int = 192,
     seconds: float = 0.0,
     longest: int = 0,
+    watch: Watch = unwatched,
 ) -> list[FilmedClip]:
     """Everyone in the videos that `what` names, by video, person and part.
 
@@ -47,6 +58,7 @@ def people(
       side: of a crop in pixels of the clip, at most; larger people are reduced.
       seconds: how much of each video is read; 0: all of it.
       longest: frames of a clip; 0: any number.
+      watch: is given every pass over frames, to show how far it is.
 
     Raises ValueError, in one line, as the readers do.
     """
@@ -56,7 +68,7 @@ def people(
         logging.warning(NO_BOXES)
     found = []
     for video in videos:
-        frames, cuts = shots(video, seconds=seconds)
+        frames, cuts = shots(video, seconds=seconds, watch=watch)
         own = [tracks.whole_frame(frames, video.size)] if given is None else given.get(video.name)
         if not own:
             logging.warning('%s: nobody has a box in it, left out', video.name)
@@ -64,14 +76,16 @@ def people(
         parts = tracks.prepared(own, frames=frames, size=video.size, cuts=cuts, longest=longest)
         file = pathlib.Path(folder) / f'{video.name}.jpegs'
         prefix = f'{video.name}-'
-        found += cut_out(video, parts, file=file, side=side, seconds=seconds, prefix=prefix)
+        read = watch(video.frames(seconds=seconds), 'cut out', frames)
+        found += cut_out(video, parts, read, file=file, side=side, prefix=prefix)
     return found
 
 
-def shots(video: Video, *, seconds: float = 0.0) -> tuple[int, list[int]]:
+def shots(video: Video, *, seconds: float = 0.0, watch: Watch = unwatched) -> tuple[int, list[int]]:
     """How many frames can be decoded, and which of them begin a new shot."""
     detector, cuts, count = CutDetector(), [], 0
-    for frame in video.frames(seconds=seconds):
+    total = min(video.length(), round(seconds * video.rate) or video.length())
+    for frame in watch(video.frames(seconds=seconds), 'decode', total):
         count = frame.index + 1
         if detector.begins_shot(frame.image):
             cuts.append(frame.index)

@@ -19,7 +19,7 @@ _SHIFT = 4  # points are given in sixteenths of a pixel
 
 def colours(skeleton: Skeleton) -> list[tuple[int, int, int]]:
     """By side of the body, one per joint."""
-    return [_SIDES.get(joint.split()[0], _MIDDLE) for joint in skeleton.joints]
+    return [_SIDES.get(side, _MIDDLE) for side in skeleton.sides]
 
 
 def skeleton(

@@ -75,7 +75,7 @@ def _spread(clip: Clip, predicted: np.ndarray | None, columns: int) -> list[_Sho
 def _frame(clip: Clip, predicted: np.ndarray | None, index: int) -> _Shown:
     """One frame with its labelled joints; with the predicted ones where there are no labels."""
     image = np.asarray(clip.frames[index])
-    if clip.labels is not None:
+    if clip.labels is not None and (clip.labels.visibility[index] > 0).any():
         return _Shown(image, clip.labels.joints[index], clip.labels.visibility[index] > 0)
     return _Shown(image, None if predicted is None else predicted[index], None)
 

@@ -74,7 +74,7 @@ def _draw_linked_joints(
 ) -> None:
     """Joints and the self-supervised keypoints that they are read from."""
     panel, colours = show(canvas.darkened(image, 0.3)), np.array(people.joint_colours(skeleton))
-    bones = joints[np.array(skeleton.bones)]
+    bones = joints[skeleton.bone_ends]
     panel.lines(bones, colors='white', alpha=0.6, linewidths=1.5 * POINT, zorder=2)
     _draw_affinity(panel, joints, keypoints, affinity, colours)
     panel.dots(joints, 9, c=colours, edgecolors=OUTLINE, linewidths=POINT, zorder=4)

@@ -12,7 +12,7 @@ SIDE_LEGEND = [(colour, f'{side} limbs') for side, colour in SIDES.items()] + [(
 
 def joint_colours(skeleton: Skeleton) -> list[str]:
     """One per joint, by the side of the body that it is on."""
-    return [SIDES.get(joint.split()[0], MIDDLE) for joint in skeleton.joints]
+    return [SIDES.get(side, MIDDLE) for side in skeleton.sides]
 
 
 def draw_skeleton(
@@ -25,22 +25,25 @@ def draw_skeleton(
 ) -> None:
     """Bones and joints `[J, 2]` in the colours of their sides.
 
-    Joints that are not `visible` `[J]` are hollow; without it all are solid.
+    Joints that are not `visible` `[J]` are hollow, or left out where labels do not say where they
+    are; without it all are solid.
     """
-    colours = joint_colours(skeleton)
+    colours, solid = joint_colours(skeleton), np.ones(len(joints), bool)
+    solid = solid if visible is None else np.asarray(visible)
+    shown = solid | skeleton.places_unseen
+    bones = [bone for bone in skeleton.bone_ends.tolist() if shown[bone].all()]
     panel.lines(
-        joints[np.array(skeleton.bones)],
-        colors=[_bone_colour(colours[first], colours[second]) for first, second in skeleton.bones],
+        joints[np.array(bones, int).reshape(-1, 2)],
+        colors=[_bone_colour(colours[first], colours[second]) for first, second in bones],
         linewidths=width * POINT,
         path_effects=canvas.outlined(width + 1.5),
         zorder=3,
     )
-    solid = np.ones(len(joints), bool) if visible is None else visible
     panel.dots(
-        joints,
+        joints[shown],
         2.4 * width,
-        c=np.where(solid, colours, OUTLINE),
-        edgecolors=np.where(solid, OUTLINE, colours),
+        c=np.where(solid, colours, OUTLINE)[shown],
+        edgecolors=np.where(solid, OUTLINE, colours)[shown],
         linewidths=0.8 * POINT,
         zorder=4,
     )

@@ -83,8 +83,5 @@ def _draw_panels(axes: Axes, panels: Sequence[Draw | None], top: int) -> None:
 def _legend(truth: Truth | None, skeleton: Skeleton) -> list[tuple[str, str]]:
     if truth is None:
         return people.SIDE_LEGEND
-    limit = f'{skeleton.threshold:g} torso'
-    if skeleton.torso is None:
-        limit = f'{skeleton.threshold * skeleton.unit:g} px of the image'
-    wrong = f'wrong: more than {limit} from the truth (white)'
+    wrong = f'wrong: more than {skeleton.limit} from the truth (white)'
     return [*people.SIDE_LEGEND, (WRONG, wrong)]
