@@ -14,7 +14,7 @@ from ttp_jax.data import clips, skeletons
 from ttp_jax.files import predictions
 from ttp_jax.personalize.many_people import Adapted
 from ttp_jax.results import report
-from ttp_jax.run import job
+from ttp_jax.run.summary import git_commit
 
 
 def shared_prediction(joints: np.ndarray) -> Adapted:
@@ -45,5 +45,5 @@ def write(
     joints = {phase: [adapted.joints for adapted in found] for phase, found in phases.items()}
     summary = report.summarise(people, joints, skeleton=skeleton)
     command = ' '.join([f'python -m {program}', *sys.argv[1:]])
-    report.write_report(workdir, summary | origin | {'command': command, 'git': job.git_commit()})
+    report.write_report(workdir, summary | origin | {'command': command, 'git': git_commit()})
     print(report.table(summary))

@@ -227,15 +227,6 @@ def test_who_was_done_elsewhere_stays_so_unless_the_result_is_another(tmp_path):
     assert [r['host'] for r in rows.read(book.path)] == ['there', 'here']
 
 
-def test_each_host_has_a_file_and_any_of_them_joins_all(tmp_path):
-    books = [ledger.Ledger(tmp_path, host=host, hosts=2) for host in range(2)]
-    for book, name in zip(books, 'ba'):
-        book.begin('online', [])
-        book.add(row(name, host=str(book.path.name)))
-    books[0].close()
-    assert [r['id'] for r in rows.read(tmp_path / 'results.jsonl')] == ['a', 'b']
-
-
 def test_a_line_that_is_no_result_is_named(tmp_path):
     (tmp_path / 'results.jsonl').write_text('{"id": "a"}\n')
     with pytest.raises(ValueError, match='results.jsonl: line 1 is no person'):
@@ -284,8 +275,6 @@ def test_a_second_job_in_a_workdir_is_refused_and_a_later_one_is_not(tmp_path):
             with lock.held(tmp_path / 'run'):
                 pytest.fail('two jobs in one workdir')
         assert '\n' not in str(error.value)
-        with lock.held(tmp_path / 'run', host=1, hosts=2):
-            pass
     with lock.held(tmp_path / 'run'):
         pass
 

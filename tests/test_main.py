@@ -142,19 +142,19 @@ def test_predictions_of_other_weights_are_made_again(finished, tmp_path):
     workdir, _ = finished
     shutil.copytree(workdir, tmp_path / 'copy')
     run = build.Run(tiny_config(), tmp_path / 'copy')
-    assert len(adaptation.store_of(run, 'before').load()) == 3
+    assert len(run.store('before').load()) == 3
     run.state = run.state.replace(params=jax.tree.map(lambda x: x + 1, run.state.params))
-    assert not adaptation.store_of(run, 'before').load()
+    assert not run.store('before').load()
     run = build.Run(tiny_config(), tmp_path / 'copy')
     run.people[0] = dataclasses.replace(run.people[0], boxes=run.people[0].boxes + 1)
-    assert sorted(adaptation.store_of(run, 'online').load()) == [1, 2]
+    assert sorted(run.store('online').load()) == [1, 2]
 
 
 def test_pictures_show_what_was_scored(finished):
     workdir, report = finished
     run = build.Run(tiny_config(), workdir)
     for phase in report['mpck']:
-        store = adaptation.store_of(run, phase)
+        store = run.store(phase)
         clip, joints = run.people[0], store.load()[0].joints
         frame = adaptation.pictured_frame(clip)
         shown = views.prediction(
@@ -211,7 +211,7 @@ def test_personal_weights_predict_without_adapting(finished, tmp_path):
     again = job.execute(config, tmp_path / 'copy')  # they are wanted, so they are made
     assert again['mpck']['offline'] == report['mpck']['offline']
     run = build.Run(config, tmp_path / 'copy')
-    store, base = adaptation.store_of(run, 'offline'), run.shared
+    store, base = run.store('offline'), run.shared
     mark = digest.of_tree((run.state.params, run.state.batch_stats))
     leaves = personal.load(store.path('weights', 1), base.trainable, digest=mark)
     run.state = run.state.replace(params=partition.merge(leaves, base.frozen))

@@ -21,7 +21,7 @@ from ml_collections import ConfigDict, config_flags
 
 from ttp_jax.personalize import capacity
 from ttp_jax.results import report
-from ttp_jax.run import job, video_job
+from ttp_jax.run import collect, hosts, job, many_hosts, video_job
 from ttp_jax.run.interrupt import Stopped
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -68,7 +68,17 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
     """Does the job that the config describes; returns what to print."""
     if 'input' in config:
         return video_job.execute(config, workdir)
-    return f'{report.table(job.execute(config, workdir))}\nReport: {workdir / "report.md"}'
+    found = hosts.of(config)
+    result: dict | None
+    if config.collect:
+        result = collect.execute(config, workdir)
+    elif found.count > 1:
+        result = many_hosts.execute(config, workdir, found)
+    else:
+        result = job.execute(config, workdir)
+    if result is None:
+        return f'Host {found.index} of {found.count} is done; others are at work, or are to begin.'
+    return f'{report.table(result)}\nReport: {workdir / "report.md"}'
 
 
 def main(argv: list[str]) -> None:

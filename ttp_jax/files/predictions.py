@@ -44,11 +44,21 @@ def load(path: pathlib.Path, *, mark: str) -> Adapted | None:
     Raises:
       ValueError: for a file that holds something else, naming it.
     """
-    found = load_arrays(path, mark=mark)
-    if found is None:
+    found = load_marked(path)
+    return None if found is None or found[1] != mark else found[0]
+
+
+def load_marked(path: pathlib.Path) -> tuple[Adapted, str] | None:
+    """(one person's predictions, the mark of what made them); None where there are none.
+
+    Raises:
+      ValueError: for a file that holds something else, naming it.
+    """
+    if not path.is_file():
         return None
+    found = read_arrays(path)
     try:
-        return Adapted(
+        adapted = Adapted(
             found['joints'],
             found['scores'],
             found['losses'],
@@ -58,6 +68,7 @@ def load(path: pathlib.Path, *, mark: str) -> Adapted | None:
             gain=float(found['gain']),
             seconds=float(found['seconds']),
         )
+        return adapted, str(found['mark'])
     except KeyError as error:
         raise ValueError(f'{path}: not a file of predictions ({error}); remove it') from None
 

@@ -1,8 +1,8 @@
 """Files that are either complete or absent, whenever the program is stopped."""
 
 import contextlib
-import os
 import pathlib
+import uuid
 from collections.abc import Iterator
 
 
@@ -12,7 +12,8 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
     The file takes the place of `path` at the end, and is deleted after an error.
     """
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    # Not the process's number: hosts that share a folder may have the same.
+    temporary = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:12]}')
     try:
         yield temporary
         temporary.replace(path)

@@ -20,15 +20,13 @@ class Placement(NamedTuple):
     """Devices of this process, people in buckets, and how their convolutions are computed.
 
     lowering: of layers whose weights are private (layers.py); features_lowering: of the perceptual
-    network, whose weights people share. host, hosts: this process and how many there are.
+    network, whose weights people share.
     """
 
     devices: tuple[jax.Device, ...]
     buckets: tuple[Bucket, ...]
     lowering: str
     features_lowering: str
-    host: int = 0
-    hosts: int = 1
 
     def chunks(self, done: Collection[int] = ()) -> list[Chunk]:
         """Who is adapted side by side, without those who are done."""
@@ -41,7 +39,6 @@ class Placement(NamedTuple):
             'lowering': self.lowering,
             'devices': f'{len(self.devices)} x {self.devices[0].device_kind}',
             'chunks': len(self.chunks()),
-            'host': f'{self.host + 1} of {self.hosts}',
         }
 
 
@@ -52,29 +49,22 @@ def place(
     people_per_chunk: int = 0,
     lowering: str = 'auto',
 ) -> Placement:
-    """Shares `people` out over the processes, and this process's over its devices.
+    """Shares `people` out over the devices of this process.
 
     Args:
-      people: everyone; first frames are decoded, to know their sizes.
+      people: those of this process; first frames are decoded, to know their sizes.
       person_bytes: what one person takes at most besides their frames (`capacity.person_bytes`).
       people_per_chunk: how many to adapt at once; 0: as many as memory holds, on a CPU one a core.
       lowering: of convolutions with private weights; 'auto': what suits the devices.
     """
-    host, hosts = jax.process_index(), jax.process_count()
     lengths = [len(clip.frames) for clip in people]
-    mine = share_out(lengths, hosts)[host]
-    groups = [
-        group._replace(members=tuple(mine[i] for i in group.members))
-        for group in buckets(
-            [lengths[i] for i in mine], [clips.frame_size(people[i]) for i in mine]
-        )
-    ]
+    groups = buckets(lengths, [clips.frame_size(clip) for clip in people])
     local = jax.local_devices()
     most = [
         people_per_chunk or capacity.people_at_once(person_bytes + group.clip_bytes, local)
         for group in groups
     ]
-    devices = local[: max(1, min(len(mine), *most))] if groups else local
+    devices = local[: max(1, min(len(people), *most))] if groups else local
     filled = tuple(
         group._replace(
             together=people_together(len(group.members), most=count, devices=len(devices))
@@ -83,7 +73,7 @@ def place(
     )
     lowering = _lowering(lowering, filled, devices)
     shared = shared_lowering(lowering, platform=devices[0].platform)
-    return Placement(tuple(devices), filled, lowering, shared, host, hosts)
+    return Placement(tuple(devices), filled, lowering, shared)
 
 
 def _lowering(name: str, groups: Sequence[Bucket], devices: Sequence[jax.Device]) -> str:

@@ -18,7 +18,7 @@ import functools
 import json
 import math
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -105,6 +105,16 @@ def joined(*hosts: Iterable[Row]) -> list[Row]:
         key = row['id'], row['phase']
         best[key] = min(best.get(key, row), row, key=rank)
     return [best[key] for key in sorted(best)]
+
+
+def as_known(rows: Iterable[Row], known: Mapping[str, Row]) -> list[Row]:
+    """The rows, each with the host that a known row of the same result names; known: by id."""
+
+    def one(row: Row) -> Row:
+        old = known.get(row['id'], row)
+        return old if old | {'host': row['host']} == row else row
+
+    return [one(row) for row in rows]
 
 
 def text(rows: Iterable[Row]) -> str:

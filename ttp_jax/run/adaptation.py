@@ -8,14 +8,12 @@ failed in every phase; that stops nobody else.
 import socket
 from collections.abc import Collection, Iterator, Mapping
 
-from ml_collections import ConfigDict
-
 from ttp_jax.data import clips
-from ttp_jax.files import digest, personal
-from ttp_jax.personalize import guard, many_people, partition, verdict
+from ttp_jax.files import digest
+from ttp_jax.personalize import many_people, partition, verdict
 from ttp_jax.personalize.many_people import Adapted
 from ttp_jax.results import rows, views
-from ttp_jax.run import interrupt, marks, progress, resume
+from ttp_jax.run import interrupt, progress
 from ttp_jax.run.build import Run
 from ttp_jax.run.store import Store
 
@@ -24,7 +22,7 @@ Results = Iterator[tuple[int, Adapted]]  # of people by index, as soon as each i
 
 def before_phase(run: Run) -> list[Adapted]:
     """Everyone's predictions with the shared weights, in the order of people."""
-    store = store_of(run, 'before')
+    store = run.store('before')
     done = store.load()
     for index, result in predict(run, done=done):
         result = checked(result)
@@ -32,8 +30,8 @@ def before_phase(run: Run) -> list[Adapted]:
             store.save_view(index, view(run, index, run.state.params))
         store.save(index, result)
         done[index] = result
-    everyone = of_everyone(run, store, done)
-    if not any(result.predicted for result in everyone):
+    everyone = in_order(done)
+    if run.hosts.count == 1 and not any(result.predicted for result in everyone):
         raise ValueError(
             f'clip {run.people[0].id}, like all others: before personalization, '
             f'{everyone[0].reason}'
@@ -55,7 +53,7 @@ def adapted_phase(run: Run, schedule: str, before: list[Adapted]) -> tuple[list[
       before: everyone's predictions with the shared weights, which count where the run's judge
         says so.
     """
-    store = store_of(run, schedule)
+    store = run.store(schedule)
     done, made, judge = store.load(), 0, run.judge(schedule)
     run.ledger.begin(schedule, known_rows(run, store, before, done))
     base = digest.of_tree((run.state.params, run.state.batch_stats)) if store.weights else ''
@@ -67,7 +65,7 @@ def adapted_phase(run: Run, schedule: str, before: list[Adapted]) -> tuple[list[
         run.ledger.add(row_of(run, store, index, before[index], result))
         done[index] = result._replace(trainable=None, learned=None)
         made += len(run.people[index].frames)
-    return of_everyone(run, store, done), made
+    return in_order(done), made
 
 
 def keep_weights(run: Run, store: Store, index: int, result: Adapted, *, base: str) -> None:
@@ -159,33 +157,6 @@ def personalize(
         )
 
 
-def store_of(run: Run, phase: str) -> Store:
-    """Where the results of a phase are, with the marks that they have now."""
-    of_run = marks.together(
-        phase,
-        marks.of_code(),
-        marks.of_settings(resume.settings_of(run.config, phase)),
-        guard.text({phase: run.rules[phase]}) if phase in run.rules else '',
-        digest.of_tree((run.state.params, run.state.batch_stats, run.state.loss_means)),
-    )
-    return Store(
-        run.workdir,
-        phase,
-        [clip.id for clip in run.people],
-        [marks.together(of_run, of_clip) for of_clip in run.clip_marks],
-        run.data.skeleton.joints,
-        range(min(run.config.pictures, len(run.people))),
-        saved_form(run.config) if phase != 'before' else None,
-    )
-
-
-def saved_form(config: ConfigDict) -> personal.Form | None:
-    """How personal weights are saved; None where they are not."""
-    how = config.personalize
-    kept = how.save_weights
-    return personal.Form(kept, how.save_rank, tuple(how.save_layers)) if kept else None
-
-
 def pictured_frame(clip: clips.Clip, segment: int = many_people.SEGMENT) -> int:
     """The frame that stands for a clip in pictures: the last of the segment that holds the middle.
 
@@ -207,20 +178,6 @@ def view(run: Run, index: int, params) -> views.View:
         model=run.model,
         spec=run.spec,
     )
-
-
-def of_everyone(run: Run, store: Store, done: Mapping[int, Adapted]) -> list[Adapted]:
-    """Everyone's results in the order of people, those of other hosts too.
-
-    Whom another host has not finished counts as failed, but for the host that ends last.
-    """
-    joints = len(run.data.skeleton.joints)
-    if run.placement.hosts > 1:
-        done = store.load() | dict(done)
-    return [
-        done.get(index) or many_people.unreadable(clip, 'another host has it', joints=joints)
-        for index, clip in enumerate(run.people)
-    ]
 
 
 def in_order(results: Mapping[int, Adapted]) -> list[Adapted]:

@@ -4,12 +4,13 @@ Only this package reads the config; everything below it takes plain arguments.
 """
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import math
 import pathlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,7 +19,7 @@ from ml_collections import ConfigDict
 
 from ttp_jax import convert, train
 from ttp_jax.data import clips, pairs, sets, skeletons, stream
-from ttp_jax.files import checkpoint
+from ttp_jax.files import checkpoint, digest
 from ttp_jax.networks import joints, layers, perceptual
 from ttp_jax.networks.model import PoseModel
 from ttp_jax.objectives import registry
@@ -32,22 +33,27 @@ from ttp_jax.personalize import (
     verdict,
 )
 from ttp_jax.run import check_config, isolation, marks, progress
+from ttp_jax.run.hosts import Hosts
 from ttp_jax.run.ledger import Ledger
-from ttp_jax.run.resume import check_same_model, flat, joints_of
+from ttp_jax.run.resume import check_same_model, flat, joints_of, settings_of
+from ttp_jax.run.store import Store
 
 # What the networks compute in; parameters, statistics, losses and keypoints stay float32.
 COMPUTE = {'float32': None, 'bfloat16': jnp.bfloat16}
 
 
 class Run:
-    """What every phase needs, built from the config, checked before any long work starts."""
+    """What every phase needs, built from the config, checked before any long work starts.
 
-    def __init__(self, config: ConfigDict, workdir: pathlib.Path):
-        self.config, self.workdir = config, workdir
+    hosts: with several, a run has nobody to personalize to until it is told whom: `of_share`.
+    """
+
+    def __init__(self, config: ConfigDict, workdir: pathlib.Path, *, hosts: Hosts = Hosts()):  # noqa: B008
+        self.config, self.workdir, self.hosts = config, workdir, hosts
         self.seconds: dict[str, float] = {}
-        self.ledger = Ledger(workdir, host=jax.process_index(), hosts=jax.process_count())
+        self.ledger = Ledger(workdir)
         check_config.check(config, devices=len(capacity.training_devices()))
-        skeleton, subtract_one = check_config.labels_of(config)
+        skeleton, _ = check_config.labels_of(config)
         self.rules = guard.read(config.personalize.guard) if config.personalize.guard else {}
         self.bones = skeleton.bones
         self.perceptual = perceptual.load(
@@ -58,13 +64,7 @@ class Run:
         self.model = check_config.model_of(config)
         self.trains_by = registry.choose(config.train.objective, self.model)
         self.adapts_by = check_config.adapting_objective(config, self.model)
-        self.spec = pairs.CropSpec(
-            config.crop.size,
-            self.model.cells(config.crop.size),
-            bgr=config.crop.bgr,
-            subtract_one=subtract_one,
-            sigma=config.model.sigma,
-        )
+        self.spec = check_config.crop_spec(config)
         rates = dict(
             learning_rate=config.train.learning_rate,
             steps=config.train.steps,
@@ -93,9 +93,30 @@ class Run:
         self.bank = None
         if training and clips.fit_in(self.data.train, gib=config.resident_gib):
             self.bank = clips.stack_clips(self.data.train)
-        self.people, self.refused = isolation.usable(
-            self.data.test, gib=config.resident_gib, strict=self.config.strict
-        )
+        clips.check_ids(self.data.test)
+        self.people: list[clips.Clip] = []
+        self.refused: isolation.Refused = {}
+        if self.hosts.count == 1:
+            self.people, self.refused = isolation.usable(self.data.test, **self.reading)
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How people are read, as `isolation` takes it."""
+        return dict(gib=self.config.data.resident_gib, strict=self.config.strict)
+
+    def of_share(self, share: Sequence[int], folder: pathlib.Path) -> 'Run':
+        """This run for some of the test people alone; their lines of results go to `folder`.
+
+        Only their frames are read.
+        """
+        part = copy.copy(self)
+        for of_people in ('placement', 'clip_marks'):
+            part.__dict__.pop(of_people, None)
+        part.seconds, part.ledger = dict(self.seconds), Ledger(folder)
+        with part.phase('data'):
+            own = [self.data.test[index] for index in share]
+            part.people, part.refused = isolation.sorted_out(own, **self.reading)
+        return part
 
     def batches(self, first: int) -> Iterator[pairs.Pairs]:
         """The batches of the steps from `first` on, the same whether in memory or not."""
@@ -218,6 +239,35 @@ class Run:
     def clip_marks(self) -> list[str]:
         """What tells each person's clip from others (`marks.of_clip`)."""
         return [marks.of_clip(clip) for clip in self.people]
+
+    @property
+    def pictured(self) -> list[str]:
+        """The ids of those who are drawn, the same for all hosts."""
+        everyone = self.people if self.hosts.count == 1 else self.data.test
+        return [clip.id for clip in everyone[: self.config.pictures]]
+
+    def mark(self, phase: str) -> str:
+        """What makes the predictions of a phase, whosever they are (`marks`)."""
+        return marks.together(
+            phase,
+            marks.of_code(),
+            marks.of_settings(settings_of(self.config, phase)),
+            guard.text({phase: self.rules[phase]}) if phase in self.rules else '',
+            digest.of_tree((self.state.params, self.state.batch_stats, self.state.loss_means)),
+        )
+
+    def store(self, phase: str) -> Store:
+        """Where the results of a phase are, with the marks that they have now."""
+        of_run, pictured = self.mark(phase), set(self.pictured)
+        return Store(
+            self.workdir,
+            phase,
+            [clip.id for clip in self.people],
+            [marks.of_person(of_run, of_clip) for of_clip in self.clip_marks],
+            self.data.skeleton.joints,
+            [index for index, clip in enumerate(self.people) if clip.id in pictured],
+            check_config.saved_form(self.config) if phase != 'before' else None,
+        )
 
     def method(self, schedule: str) -> inner_loop.Method:
         """How a person is adapted under a schedule."""

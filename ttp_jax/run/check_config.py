@@ -9,12 +9,14 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from ttp_jax.data import sets, skeletons
+from ttp_jax.data import pairs, sets, skeletons
 from ttp_jax.data.skeletons import Skeleton
+from ttp_jax.files import personal
 from ttp_jax.networks import perceptual
 from ttp_jax.networks.model import PoseModel
 from ttp_jax.objectives import registry
 from ttp_jax.objectives.objective import Objective
+from ttp_jax.run import hosts
 from ttp_jax.run.keys import KEYS, flat, shown
 
 # How frames come into memory, which is the run's business and no data set's.
@@ -26,6 +28,7 @@ DRAWN_AT_LEAST = {'frames': 2, 'size': 32}
 def check(config: ConfigDict, *, devices: int = 1) -> None:
     """Raises ValueError for a config that cannot be run; devices: among which training is split."""
     check_keys(flat(config.to_dict()))
+    hosts.check(config)
     check_data(config)
     check_start(config)
     check_features(config)
@@ -127,6 +130,25 @@ def model_of(config: ConfigDict) -> PoseModel:
     """The model that the config describes; nothing is computed."""
     skeleton, _ = labels_of(config)
     return PoseModel(joints=len(skeleton.joints), **config.model)
+
+
+def crop_spec(config: ConfigDict) -> pairs.CropSpec:
+    """How crops are made, as the config says."""
+    _, subtract_one = labels_of(config)
+    return pairs.CropSpec(
+        config.crop.size,
+        model_of(config).cells(config.crop.size),
+        bgr=config.crop.bgr,
+        subtract_one=subtract_one,
+        sigma=config.model.sigma,
+    )
+
+
+def saved_form(config: ConfigDict) -> personal.Form | None:
+    """How personal weights are saved; None where they are not."""
+    how = config.personalize
+    kept = how.save_weights
+    return personal.Form(kept, how.save_rank, tuple(how.save_layers)) if kept else None
 
 
 def adapting_objective(config: ConfigDict, model: PoseModel) -> Objective | None:

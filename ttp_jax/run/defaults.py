@@ -36,6 +36,13 @@ def small() -> ConfigDict:
             },
             'train': _train(),
             'personalize': _personalize(),
+            # Several processes that personalize side by side; 0 and -1: what the cluster says.
+            'hosts': {
+                'count': 0,
+                'index': -1,  # of this one, from 0
+                'coordinator': '',  # address:port of host 0, to train together; '': as found
+            },
+            'collect': False,  # only join what hosts have done into one report
             'strict': False,  # whether one person who fails makes the whole job one that failed
             'pictures': 4,  # test people to draw before and after
         }

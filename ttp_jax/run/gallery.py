@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 
 from ttp_jax.personalize.many_people import Adapted
 from ttp_jax.results import pictures, views
-from ttp_jax.run.adaptation import pictured_frame, store_of
-from ttp_jax.run.build import Run
+from ttp_jax.run.adaptation import pictured_frame
+from ttp_jax.run.subject import Subject
 
 Results = Mapping[str, Sequence[Adapted]]
 Seen = Mapping[str, views.View]  # of one person, by phase
 
 
-def draw_pictures(run: Run, summary: Mapping, results: Results) -> list[str]:
+def draw_pictures(run: Subject, summary: Mapping, results: Results) -> list[str]:
     """The contact sheet, the curves and what was seen before and after; returns file names."""
     draw_overview(run, summary, results)
     names, compared = ['people.png', 'losses.png', 'gains.png'], []
@@ -31,7 +31,7 @@ def draw_pictures(run: Run, summary: Mapping, results: Results) -> list[str]:
     return names
 
 
-def draw_overview(run: Run, summary: Mapping, results: Results) -> None:
+def draw_overview(run: Subject, summary: Mapping, results: Results) -> None:
     """The pictures of everyone: who they are, how losses fell, who gained."""
     log, (*_, last) = run.workdir / 'metrics.jsonl', results.values()
     rows = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
@@ -47,9 +47,9 @@ def draw_overview(run: Run, summary: Mapping, results: Results) -> None:
     pictures.gain_chart(run.workdir / 'gains.png', summary)
 
 
-def seen_people(run: Run, results: Results) -> dict[int, dict[str, views.View]]:
+def seen_people(run: Subject, results: Results) -> dict[int, dict[str, views.View]]:
     """By index of those who are drawn, what the network saw of them in each phase."""
-    stores = {phase: store_of(run, phase) for phase in results}
+    stores = {phase: run.store(phase) for phase in results}
     everyone = {
         index: {
             phase: view
@@ -61,7 +61,7 @@ def seen_people(run: Run, results: Results) -> dict[int, dict[str, views.View]]:
     return {index: seen for index, seen in everyone.items() if len(seen) == len(results)}
 
 
-def predictions(run: Run, index: int, results: Results) -> dict[str, views.Prediction]:
+def predictions(run: Subject, index: int, results: Results) -> dict[str, views.Prediction]:
     """What was predicted and scored in a person's pictured frame, by phase."""
     clip = run.people[index]
     frame = pictured_frame(clip)
@@ -73,7 +73,9 @@ def predictions(run: Run, index: int, results: Results) -> dict[str, views.Predi
     }
 
 
-def draw_person(run: Run, index: int, seen: Seen, predicted: Mapping[str, views.Prediction]) -> str:
+def draw_person(
+    run: Subject, index: int, seen: Seen, predicted: Mapping[str, views.Prediction]
+) -> str:
     """The picture of one test person; returns its file's name."""
     clip = run.people[index]
     name = f'person_{clip.id}.png'

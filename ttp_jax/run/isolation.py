@@ -26,13 +26,19 @@ def usable(people: Sequence[Clip], *, gib: float, strict: bool) -> tuple[list[Cl
         with `strict` as soon as one cannot.
     """
     clips.check_ids(people)
+    found, refused = sorted_out(people, gib=gib, strict=strict)
+    if not found:
+        several = f'none of {len(people)} people can be used, such as: ' * (len(people) > 1)
+        raise ValueError(several + next(iter(refused.values()), 'nobody to personalize to'))
+    return found, refused
+
+
+def sorted_out(people: Sequence[Clip], *, gib: float, strict: bool) -> tuple[list[Clip], Refused]:
+    """As `usable`, of a part of the people whose ids are checked: nobody may be usable."""
     found, refused = _apart(people, _checked, strict)
     if found and clips.fit_in(found, gib=gib):
         found, more = _apart(found, clips.decoded, strict)
         refused |= more
-    if not found:
-        several = f'none of {len(people)} people can be used, such as: ' * (len(people) > 1)
-        raise ValueError(several + next(iter(refused.values()), 'nobody to personalize to'))
     return found, refused
 
 

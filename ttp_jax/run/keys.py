@@ -242,7 +242,14 @@ KEYS = (
             'image_learning_rate': RATE,
         }.items()
     }
-    | {'strict': Key(FLAG, NONE), 'pictures': Key(whole(0), NONE)}
+    | {
+        'hosts.count': Key(whole(0), NONE),
+        'hosts.index': Key(whole(-1), NONE),
+        'hosts.coordinator': Key(TEXT, NONE),
+        'collect': Key(FLAG, NONE),
+        'strict': Key(FLAG, NONE),
+        'pictures': Key(whole(0), NONE),
+    }
 )
 
 

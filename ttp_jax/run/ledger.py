@@ -1,10 +1,10 @@
 """`results.jsonl`: a line for each person as soon as they are done, and all of them at the end.
 
-Contract: one process writes `results.jsonl` itself; of several each writes `results.<host>.jsonl`,
-and whoever comes to the end joins what is there. Lines are whole, or the last one is cut short and
-not counted. After a stop the file is made again from what is stored, so nobody is there twice, and
-nobody who is to be done again is there already. Lines are in order of time while people are worked
-for, and by id once all are done.
+Contract: the file has one writer, who holds the lock of its folder: the workdir, or the folder of a
+host's share (`shares`). Lines are whole, or the last one is cut short and not counted. After a stop
+the file is made again from what is stored, so nobody is there twice, and nobody who is to be done
+again is there already. Lines are in order of time while people are worked for, and by id once all
+are done.
 """
 
 import pathlib
@@ -16,12 +16,10 @@ from ttp_jax.results.rows import Row
 
 
 class Ledger:
-    """The lines of one host."""
+    """The lines of one writer."""
 
-    def __init__(self, workdir: pathlib.Path, *, host: int = 0, hosts: int = 1):
-        self.workdir = workdir
-        name = 'results.jsonl' if hosts == 1 else f'results.{host}.jsonl'
-        self.path = workdir / name
+    def __init__(self, folder: pathlib.Path):
+        self.path = folder / 'results.jsonl'
 
     def begin(self, phase: str, done: Iterable[Row]) -> None:
         """Puts those rows of a phase that stand in the place of all that the file has of it.
@@ -32,11 +30,7 @@ class Ledger:
         others = [row for row in found if row['phase'] != phase]
         known = {row['id']: row for row in found if row['phase'] == phase}
 
-        def as_known(row: Row) -> Row:
-            old = known.get(row['id'], row)
-            return old if old | {'host': row['host']} == row else row
-
-        self._replace(self.path, rows.joined(others, map(as_known, done)))
+        self._replace(rows.joined(others, rows.as_known(done, known)))
 
     def add(self, row: Row) -> None:
         """One more line, on its way to the disk when this returns."""
@@ -44,10 +38,9 @@ class Ledger:
             file.write(rows.text([row]))
 
     def close(self) -> None:
-        """Joins what there is of all hosts into `results.jsonl`, by id."""
-        files = [self.path, *sorted(self.workdir.glob('results.*.jsonl'))]
-        self._replace(self.workdir / 'results.jsonl', rows.joined(*map(rows.read, files)))
+        """Puts the lines in order, by id."""
+        self._replace(rows.joined(rows.read(self.path)))
 
-    def _replace(self, path: pathlib.Path, found: list[Row]) -> None:
-        with whole_file.replacing(path) as temporary:
+    def _replace(self, found: list[Row]) -> None:
+        with whole_file.replacing(self.path) as temporary:
             temporary.write_text(rows.text(found), encoding='utf-8')

@@ -2,7 +2,7 @@
 
 Contract: two marks are equal only if the same phase, run again, would give the same predictions, up
 to how convolutions are rounded. So results of an earlier start are taken up, and stale ones are
-not.
+not. A person's mark begins with the one of the run that made it, and ends with that of the clip.
 """
 
 import functools
@@ -50,6 +50,16 @@ def _frame(clip: Clip, index: int) -> np.ndarray | str:
 def of_settings(settings: Any) -> str:
     """Of a part of the config."""
     return digest([json.dumps(settings, sort_keys=True, default=list)])
+
+
+def of_person(of_run: str, of_clip: str) -> str:
+    """Of one person's result."""
+    return f'{of_run}-{of_clip}'
+
+
+def run_of(mark: str) -> str:
+    """The run's part of a person's mark."""
+    return mark.partition('-')[0]
 
 
 def together(*parts: str) -> str:
