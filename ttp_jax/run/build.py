@@ -33,7 +33,7 @@ from ttp_jax.personalize import (
     verdict,
 )
 from ttp_jax.run import check_config, isolation, marks, progress
-from ttp_jax.run.hosts import Hosts
+from ttp_jax.run.hosts import ALONE, Hosts
 from ttp_jax.run.ledger import Ledger
 from ttp_jax.run.resume import check_same_model, flat, joints_of, settings_of
 from ttp_jax.run.store import Store
@@ -48,7 +48,7 @@ class Run:
     hosts: with several, a run has nobody to personalize to until it is told whom: `of_share`.
     """
 
-    def __init__(self, config: ConfigDict, workdir: pathlib.Path, *, hosts: Hosts = Hosts()):  # noqa: B008
+    def __init__(self, config: ConfigDict, workdir: pathlib.Path, *, hosts: Hosts = ALONE):
         self.config, self.workdir, self.hosts = config, workdir, hosts
         self.seconds: dict[str, float] = {}
         self.ledger = Ledger(workdir)

@@ -20,6 +20,9 @@ class Hosts:
     coordinator: str = ''
 
 
+ALONE = Hosts()
+
+
 def of(config: ConfigDict) -> Hosts:
     """This host, as the config says or the cluster tells. Raises ValueError as `check` does."""
     check(config)
@@ -51,4 +54,4 @@ def found_by_jax() -> Hosts:
     for cluster in ClusterEnv._cluster_types:
         if not cluster.opt_in_only_method and cluster.is_env_present():
             return Hosts(cluster.get_process_id(), cluster.get_process_count())
-    return Hosts()
+    return ALONE
