@@ -153,14 +153,14 @@ class Problem:
 
         from ttp_jax.data import pairs, sets
         from ttp_jax.objectives import registry
-        from ttp_jax.run import build, check_config
+        from ttp_jax.run import check_config, method
 
         file, variant = CONFIGS[setting.size]
         self.setting = setting
         self.config = runpy.run_path(str(ROOT / 'configs' / file))['get_config'](variant)
         self.skeleton, subtract_one = sets.labels(self.config.data.name)
         self.model = check_config.model_of(self.config)
-        self.dtype = build.COMPUTE[setting.dtype]
+        self.dtype = method.COMPUTE[setting.dtype]
         self.network = perceptual_of(self.config)
         self.objective = registry.choose(self.config.train.objective, self.model)
         self.spec = pairs.CropSpec(

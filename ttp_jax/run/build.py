@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from ttp_jax import convert, train
@@ -32,14 +31,11 @@ from ttp_jax.personalize import (
     placement,
     verdict,
 )
-from ttp_jax.run import check_config, isolation, marks, progress
+from ttp_jax.run import check_config, isolation, marks, method, progress
 from ttp_jax.run.hosts import ALONE, Hosts
 from ttp_jax.run.ledger import Ledger
 from ttp_jax.run.resume import check_same_model, flat, joints_of, settings_of
 from ttp_jax.run.store import Store
-
-# What the networks compute in; parameters, statistics, losses and keypoints stay float32.
-COMPUTE = {'float32': None, 'bfloat16': jnp.bfloat16}
 
 
 class Run:
@@ -188,7 +184,7 @@ class Run:
         lowering = config.lowering
         if lowering == 'auto':
             lowering = layers.suited_lowering(weights, platform=jax.local_devices()[0].platform)
-        return dict(lowering=lowering, dtype=COMPUTE[config.dtype])
+        return dict(lowering=lowering, dtype=method.COMPUTE[config.dtype])
 
     @contextlib.contextmanager
     def phase(self, name: str):
@@ -271,26 +267,13 @@ class Run:
 
     def method(self, schedule: str) -> inner_loop.Method:
         """How a person is adapted under a schedule."""
-        config, steps = self.config.personalize, self.config.personalize[schedule]
         place = self.placement
-        return inner_loop.Method(
-            model=self.model.clone(
-                train=False, lowering=place.lowering, dtype=COMPUTE[config.dtype]
-            ),
+        return method.of(
+            self.config,
+            schedule,
             perceptual=self.perceptual._replace(lowering=place.features_lowering),
-            objective=self.adapts_by,  # type: ignore[arg-type]  # None: nobody is adapted
-            tx=inner_loop.optimizer(
-                learning_rate=steps.learning_rate,
-                images_first=steps.images_first,
-                warmup=steps.warmup,
-                image_learning_rate=steps.image_learning_rate,
-            ),
+            lowering=place.lowering,
             spec=self.spec,
-            schedule=schedule,
-            batch=config.batch,
-            augment=self.config.train.augment.to_dict(),
-            epochs=steps.epochs,
-            mirror=self.data.skeleton.mirror,
         )
 
     def judge(self, schedule: str) -> verdict.Judge:

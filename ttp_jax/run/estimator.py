@@ -19,7 +19,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ttp_jax import train
-from ttp_jax.data import pairs
 from ttp_jax.data.clips import Clip
 from ttp_jax.data.people import cut_out, tracks
 from ttp_jax.files import checkpoint, digest, personal
@@ -28,7 +27,7 @@ from ttp_jax.networks.model import PoseModel
 from ttp_jax.personalize import inner_loop, many_people, partition, verdict
 from ttp_jax.personalize.chunks import Chunk
 from ttp_jax.personalize.schedules import SCHEDULES
-from ttp_jax.run import check_config, defaults
+from ttp_jax.run import check_config, defaults, method
 from ttp_jax.run.keys import flat
 
 _DETAIL = 1.5  # pixels kept of a frame for each one of a crop
@@ -198,33 +197,15 @@ def _perceptual_of(config: ConfigDict) -> perceptual.Perceptual:
 def _runner(config_json: str, mode: str) -> many_people.Runner:
     """The compiled pieces, which personal estimators share with their base."""
     config = ConfigDict(json.loads(config_json))
-    model = check_config.model_of(config)
-    steps = config.personalize[mode]
     lowering = layers.suited_lowering('joint', platform=jax.local_devices()[0].platform)
-    method = inner_loop.Method(
-        model=model.clone(train=False, lowering=lowering),
+    how = method.of(
+        config,
+        mode,
         perceptual=_perceptual_of(config)._replace(lowering=lowering),
-        objective=check_config.adapting_objective(config, model),  # type: ignore[arg-type]  # None: nobody is adapted
-        tx=inner_loop.optimizer(
-            learning_rate=steps.learning_rate,
-            images_first=steps.images_first,
-            warmup=steps.warmup,
-            image_learning_rate=steps.image_learning_rate,
-        ),
-        spec=pairs.CropSpec(
-            config.crop.size,
-            model.cells(config.crop.size),
-            bgr=config.crop.bgr,
-            subtract_one=False,
-            sigma=config.model.sigma,
-        ),
-        schedule=mode,
-        batch=config.personalize.batch,
-        augment=config.train.augment.to_dict(),
-        epochs=steps.epochs,
-        mirror=check_config.labels_of(config)[0].mirror,
+        lowering=lowering,
+        spec=check_config.crop_spec(config)._replace(subtract_one=False),
     )
-    return many_people.make_runner(method, devices=jax.local_devices()[:1])
+    return many_people.make_runner(how, devices=jax.local_devices()[:1])
 
 
 def _prepared(
