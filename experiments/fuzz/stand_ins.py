@@ -19,7 +19,7 @@ from ttp_jax.data.sets import labels
 from ttp_jax.networks import perceptual
 from ttp_jax.personalize import capacity, chunks, many_people
 from ttp_jax.personalize.many_people import Adapted
-from ttp_jax.run import build, check_config, defaults, job
+from ttp_jax.run import build, check_config, defaults, gallery
 
 TINY = dict(
     keypoints=6, depth=10, width=4, features=8, image_width=4, heads=2, feedforward=16, dropout=0.0
@@ -87,7 +87,7 @@ def cheap(name: str) -> Iterator[None]:
             (perceptual, 'load', functools.lru_cache(perceptual.load)),
             (many_people, 'predict_people', before),
             (many_people, 'personalize_people', adapted),
-            (job, 'draw_pictures', lambda *_: []),
+            (gallery, 'draw_pictures', lambda *_: []),
         ):
             stack.enter_context(mock.patch.object(where, what, instead))
         yield

@@ -68,6 +68,8 @@ def _scalar(fields: dict[str, np.ndarray], name: str, path: pathlib.Path) -> int
     values = matlab.field(fields, name, path)
     if values.size != 1:
         raise ValueError(f'{path}: field {name} has shape {values.shape}, expected one value')
+    if values.dtype.kind not in 'biufU':
+        raise ValueError(f'{path}: field {name} is {values.dtype}, expected a number or a text')
     return values.item()
 
 
