@@ -141,7 +141,8 @@ def test_another_number_of_test_frames_than_the_releases_is_told(root, caplog):
 
 def expect_error(root, message, split='train'):
     with pytest.raises(ValueError, match=message) as error:
-        human36m.human36m_clips(root, split=split)
+        for clip in human36m.human36m_clips(root, split=split):
+            clips.fit_in([clip], gib=0)
     assert '\n' not in str(error.value)
 
 
@@ -194,5 +195,7 @@ def test_missing_images_are_named(root):
     name = folder_name(TEST[3])
     (root / 'images' / name / f'{name}_000006.jpg').unlink()
     expect_error(root, f'{name}_000006.jpg: no such frame, clip S11 is labelled with 6', 'test')
+    other, lacking = human36m.human36m_clips(root, split='test')
+    assert clips.decoded(other).id == 'S9' and (lacking.id, len(lacking.frames)) == ('S11', 0)
     (root / 'images').rename(root / 'pictures')
     expect_error(root, 'no such folder, expected the 3 frames of clip s_01_act_02')

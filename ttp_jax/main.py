@@ -91,7 +91,7 @@ def main(argv: list[str]) -> None:
     workdir = pathlib.Path(WORKDIR.value) if WORKDIR.value else default_workdir()
     try:
         told = run(CONFIG.value, workdir)
-    except ValueError as error:
+    except (ValueError, OSError) as error:  # such as a full disk
         if DEBUG.value:
             raise
         sys.exit(f'error: {error}')

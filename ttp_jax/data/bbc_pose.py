@@ -10,13 +10,14 @@ Joints `(x, y)` are kept as the file has them, and all of them count as visible.
 boxes; they are made as the authors' release makes them (`boxes_around`).
 """
 
+import functools
 import pathlib
 from typing import Any
 
 import numpy as np
 
 from ttp_jax.data import images, matlab
-from ttp_jax.data.clips import Clip, Labels, check_request
+from ttp_jax.data.clips import Clip, Labels, check_request, checked
 from ttp_jax.data.skeletons import BBC_POSE
 
 _VIDEOS = {'train': range(1, 11), 'test': range(11, 21)}
@@ -28,7 +29,8 @@ _EXTENT = (720.0, 480.0)  # of the frames, (x, y) pixels, as the release clips b
 def bbc_pose_clips(root: str | pathlib.Path, *, split: str, limit: int | None = None) -> list[Clip]:
     """The videos of one split in order of their number, frames still on disk.
 
-    Everything that can be known without decoding is checked here, as for Penn Action.
+    Everything that can be known without decoding is checked here, as for Penn Action. A test video
+    that lacks a frame or has a label that cannot be has `clips.Unreadable` frames.
 
     Args:
       root: the folder that holds `bbcpose.mat` and `1` to `20`.
@@ -43,7 +45,11 @@ def bbc_pose_clips(root: str | pathlib.Path, *, split: str, limit: int | None = 
     if not path.is_file():
         raise ValueError(f'{path}: no such file, expected it beside the folders 1 to 20')
     videos = _videos(path)
-    return [_clip(path, videos[number - 1], number, split) for number in _VIDEOS[split][:limit]]
+    read = functools.partial(_clip, path, split=split)
+    return [
+        checked(read, str(number), videos[number - 1], split=split)
+        for number in _VIDEOS[split][:limit]
+    ]
 
 
 def _videos(path: pathlib.Path) -> np.ndarray:
@@ -58,7 +64,7 @@ def _videos(path: pathlib.Path) -> np.ndarray:
     return videos
 
 
-def _clip(path: pathlib.Path, video: Any, number: int, split: str) -> Clip:
+def _clip(path: pathlib.Path, number: str, video: Any, *, split: str) -> Clip:
     numbers, joints = (video[field] for field in _FIELDS[split])
     numbers = np.reshape(numbers, -1)
     name = f'bbcpose({number}), {split} joints'
@@ -66,10 +72,10 @@ def _clip(path: pathlib.Path, video: Any, number: int, split: str) -> Clip:
     if joints.shape != expected:
         raise ValueError(f'{path}: field {name} has shape {joints.shape}, expected {expected}')
     joints = matlab.finite(joints.transpose(2, 1, 0), name, path)
-    paths = [path.parent / str(number) / f'{int(frame)}.jpg' for frame in numbers]
-    frames = images.of_files(paths, clip=str(number))
+    paths = [path.parent / number / f'{int(frame)}.jpg' for frame in numbers]
+    frames = images.of_files(paths, clip=number)
     labels = Labels(joints, np.ones(joints.shape[:2], np.float32))
-    return Clip(str(number), frames, boxes_around(joints), labels)
+    return Clip(number, frames, boxes_around(joints), labels)
 
 
 def boxes_around(joints: np.ndarray) -> np.ndarray:

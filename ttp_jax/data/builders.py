@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from ttp_jax.data import bbc_pose, human36m, images, penn_action
-from ttp_jax.data.clips import SPLITS, Clip, Labels
+from ttp_jax.data.clips import SPLITS, Clip, Labels, Unreadable
 from ttp_jax.data.skeletons import BBC_POSE, HUMAN36M, PENN_ACTION, Skeleton
 
 CONFIGS = FRAMES, CLIPS = 'frames', 'clips'
@@ -174,6 +174,8 @@ def clip_examples(clips: Iterable[Clip]) -> Iterator[Example]:
 
 def _stored(clip: Clip) -> tuple[images.Frames, Labels]:
     """A clip's frames, still encoded, and its labels; a reader's clips have both."""
+    if isinstance(clip.frames, Unreadable):
+        raise ValueError(clip.frames.reason)
     assert isinstance(clip.frames, images.Frames) and clip.labels is not None, clip.id
     return clip.frames, clip.labels
 

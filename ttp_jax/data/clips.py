@@ -7,7 +7,7 @@ any, lie beside them. Frames are RGB uint8 `[height, width, 3]`; joints `(x, y)`
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +34,34 @@ class Clip:
     frames: Sequence[np.ndarray] | np.ndarray  # [frames] of [height, width, 3] uint8 RGB
     boxes: np.ndarray  # [frames, 4] float32, x1, y1, x2, y2 image pixels
     labels: Labels | None = None  # None: nobody has labelled it
+
+
+@dataclasses.dataclass(frozen=True)
+class Unreadable(Sequence):
+    """The frames of somebody of whom nothing can be read: none, and why."""
+
+    reason: str
+
+    def __len__(self) -> int:
+        return 0
+
+    def __getitem__(self, index):
+        raise ValueError(self.reason)
+
+
+def unreadable(name: str, reason: str) -> Clip:
+    """Somebody to personalize to of whom nothing can be read: no reason to stop for the others."""
+    return Clip(name, Unreadable(reason), np.zeros((0, 4), np.float32))
+
+
+def checked(read: Callable[..., Clip], name: str, *what, split: str) -> Clip:
+    """`read(name, *what)`; of a test clip that cannot be read, the reason in its place."""
+    try:
+        return read(name, *what)
+    except ValueError as error:
+        if split != 'test':
+            raise
+        return unreadable(name, str(error))
 
 
 class FrameBank(NamedTuple):
@@ -77,6 +105,8 @@ def _checked_first_frame(clip: Clip) -> np.ndarray:
     pixel (x1 = x2) are valid: Penn Action has some.
     """
     count = len(clip.frames)
+    if isinstance(clip.frames, Unreadable):
+        raise ValueError(clip.frames.reason)
     if count < 2:
         raise ValueError(f'clip {clip.id}: found {count} frame(s), expected at least 2')
     _check_array(clip, 'boxes', clip.boxes, (count, 4))

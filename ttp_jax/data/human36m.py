@@ -26,6 +26,7 @@ Joints are kept as the file has them. Boxes are made for `geometry.crop_region` 
 """
 
 import dataclasses
+import functools
 import pathlib
 import pickle
 from typing import Any
@@ -34,7 +35,7 @@ import numpy as np
 from absl import logging
 
 from ttp_jax.data import images
-from ttp_jax.data.clips import Clip, Labels, check_request
+from ttp_jax.data.clips import Clip, Labels, check_request, checked
 from ttp_jax.data.skeletons import HUMAN36M
 
 _LABELS = {'train': 'HM36Vid_trainfull_all', 'test': 'HM36Vid_validfull_all'}
@@ -60,7 +61,8 @@ def human36m_clips(root: str | pathlib.Path, *, split: str, limit: int | None = 
 
     Everything that can be known without decoding is checked here, as for Penn Action; only the
     first frame of every test sequence is decoded, for its size. A test subject that has another
-    number of frames than the release's is mentioned in the log.
+    number of frames than the release's is mentioned in the log, and one who lacks a frame or has a
+    label that cannot be has `clips.Unreadable` frames.
 
     Args:
       root: the folder that holds `HM36Vid_trainfull_all_cache`, `HM36Vid_validfull_all_cache` and
@@ -75,7 +77,8 @@ def human36m_clips(root: str | pathlib.Path, *, split: str, limit: int | None = 
     root = pathlib.Path(root)
     path = root / f'{_LABELS[split]}_cache/{_LABELS[split]}_w128xh128_keypoint_db_sample-1.pkl'
     people = _people(_read_labels(path, split), split)
-    return [_clip(path, root, name, people[name]) for name in list(people)[:limit]]
+    read = functools.partial(_clip, path, root)
+    return [checked(read, name, people[name], split=split) for name in list(people)[:limit]]
 
 
 def box(label: Frame) -> np.ndarray:

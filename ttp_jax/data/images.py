@@ -111,7 +111,10 @@ def _names(folder: pathlib.Path, expected: str) -> set[str]:
 
 
 def _check_jpeg(path: pathlib.Path) -> None:
-    with path.open('rb') as file:
-        start = file.read(len(_JPEG_START))
+    try:
+        with path.open('rb') as file:
+            start = file.read(len(_JPEG_START))
+    except OSError as error:
+        raise ValueError(f'{path}: cannot be read ({error.strerror})') from None
     if start != _JPEG_START:
         raise ValueError(f'{path}: starts with {start!r}, expected a JPEG image')

@@ -14,7 +14,7 @@ import pathlib
 import numpy as np
 
 from ttp_jax.data import images, matlab
-from ttp_jax.data.clips import Clip, Labels, check_request
+from ttp_jax.data.clips import Clip, Labels, check_request, unreadable
 from ttp_jax.data.skeletons import PENN_ACTION
 
 _SPLITS = {1: 'train', -1: 'test'}  # by the value of a label's field `train`
@@ -45,7 +45,7 @@ def read_labels(path: str | pathlib.Path) -> Label:
     """
     path = pathlib.Path(path)
     fields = matlab.load(path)
-    frames = int(_scalar(fields, 'nframes', path))
+    frames = _frames(fields, path)
     joints = np.stack([_annotation(fields, name, frames, path) for name in ('x', 'y')], axis=-1)
     visibility = _annotation(fields, 'visibility', frames, path)
     if not np.isin(visibility, (0, 1)).all():
@@ -68,7 +68,16 @@ def _scalar(fields: dict[str, np.ndarray], name: str, path: pathlib.Path) -> int
     values = matlab.field(fields, name, path)
     if values.size != 1:
         raise ValueError(f'{path}: field {name} has shape {values.shape}, expected one value')
+    if values.dtype.kind not in 'biufU':
+        raise ValueError(f'{path}: field {name} is {values.dtype}, expected a number or a text')
     return values.item()
+
+
+def _frames(fields: dict[str, np.ndarray], path: pathlib.Path) -> int:
+    count = _scalar(fields, 'nframes', path)
+    if not isinstance(count, int | float) or count != count // 1 or not 0 < count < 2**31:
+        raise ValueError(f'{path}: field nframes is {count!r}, expected how many frames there are')
+    return int(count)
 
 
 def _annotation(
@@ -101,10 +110,12 @@ def penn_action_clips(
 ) -> list[Clip]:
     """The clips of one split in order of their number, frames still on disk.
 
-    What can be known without decoding is checked here, before any long work: that every label can
-    be read and, of the training split, that every frame file exists and that each clip's first
-    frame is a JPEG. A later frame that does not decode raises when it is read, as does any frame of
-    the test split: what one of those people lacks need not stop the others.
+    What can be known without decoding is checked here, before any long work: of the training split,
+    that every label can be read, that every frame file exists and that each clip's first frame is a
+    JPEG. A later frame that does not decode raises when it is read, as does any frame of the test
+    split: what one of those people lacks need not stop the others. A label that cannot be read does
+    not say which split it is of: it stops who asks for training clips, and is a test clip whose
+    frames are `clips.Unreadable`.
 
     Args:
       root: the folder that holds `frames` and `labels`.
@@ -119,9 +130,15 @@ def penn_action_clips(
     _check_layout(root)
     clips = []
     for path in sorted((root / 'labels').glob('*.mat')):
-        label = read_labels(path)
-        if label.split == split:
-            clips.append(_clip(path.stem, label, root / 'frames' / path.stem))
+        try:
+            label = read_labels(path)
+        except ValueError as error:
+            if split == 'train':
+                raise
+            clips.append(unreadable(path.stem, str(error)))
+        else:
+            if label.split == split:
+                clips.append(_clip(path.stem, label, root / 'frames' / path.stem))
         if len(clips) == limit:
             break
     if not clips:

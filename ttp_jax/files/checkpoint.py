@@ -23,12 +23,19 @@ Flat = dict[str, jax.ShapeDtypeStruct]
 
 
 class Checkpoints:
-    """The checkpoints of one run, under `folder`; keeps the newest `keep`."""
+    """The checkpoints of one run, under `folder`; keeps the newest `keep`.
+
+    Raises ValueError for a folder whose checkpoints cannot be told apart.
+    """
 
     def __init__(self, folder: pathlib.Path, *, keep: int = 2):
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
         self.folder = pathlib.Path(folder).absolute()
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        try:
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
+        except (ValueError, TypeError, KeyError) as error:
+            told = f'{self.folder}: cannot be read as checkpoints ({_first_line(error)})'
+            raise ValueError(told) from error
 
     def latest(self) -> int | None:
         """The newest saved step, or None."""

@@ -10,6 +10,7 @@ the next person; one with another mark is stale and is made again.
 
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,17 @@ import numpy as np
 
 from ttp_jax.files import whole_file
 from ttp_jax.personalize.many_people import Adapted
+
+# As what a damaged archive of arrays surfaces.
+BROKEN = (
+    OSError,
+    EOFError,
+    KeyError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+    RuntimeError,  # it says that it is encrypted, or packed as nobody packs
+)
 
 
 def save(path: pathlib.Path, adapted: Adapted, *, names: Sequence[str], mark: str) -> None:
@@ -78,7 +90,7 @@ def mark_of(path: pathlib.Path) -> str | None:
     try:
         with np.load(path) as file:
             return str(file['mark'])
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+    except BROKEN:
         return None
 
 
@@ -114,5 +126,5 @@ def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path) as file:
             return dict(file)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    except BROKEN as error:
         raise ValueError(f'{path}: cannot be read ({error}); remove it') from error

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy.special
 
 from ttp_jax.personalize import verdict
 from ttp_jax.personalize.many_people import Adapted
@@ -41,6 +42,7 @@ RULES = {'drawn': 'drawn.json'}  # in the folder `rules`
 Bones = Sequence[tuple[int, int]]  # pairs of joints with a limb between them
 
 _FLOOR = 1e-3  # below it, jitter and limbs are as good as none
+_LARGEST = 1e9  # no number of a rule has any reason to be larger
 _FARTHEST = 4.0  # deviations: what lies farther out than anybody fitted on says no more than that
 
 
@@ -148,8 +150,8 @@ def estimate(found: np.ndarray, rule: Rule) -> Estimate:
     """What the rule makes of one person's features `[F]`."""
     z = standardised(found, rule)
     gain = float(z @ np.asarray(rule.gain)) + rule.gain_bias
-    harm = 1 / (1 + math.exp(-float(z @ np.asarray(rule.harm)) - rule.harm_bias))
-    return Estimate(gain, harm)
+    harm = scipy.special.expit(float(z @ np.asarray(rule.harm)) + rule.harm_bias)
+    return Estimate(gain, float(harm))
 
 
 def judge(rule: Rule, *, bones: Bones) -> verdict.Judge:
@@ -212,7 +214,7 @@ def _check(where: str, rule: Rule) -> None:
         except (TypeError, ValueError):
             numbers = np.array(math.nan)
         expected = (len(NAMES),) if name in many else ()
-        if numbers.shape != expected or not np.isfinite(numbers).all():
+        if numbers.shape != expected or not (np.abs(numbers) <= _LARGEST).all():
             raise ValueError(f'{where}: {name} is {value!r}, expected finite numbers {expected}')
     if np.min(rule.deviation) <= 0:
         raise ValueError(f'{where}: deviation holds {np.min(rule.deviation)}, expected above 0')

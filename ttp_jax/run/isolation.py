@@ -1,8 +1,8 @@
 """Whom a run can work for: a person whose clip is no good costs nobody else anything.
 
 Contract: people of the test split alone. What is wrong with a training clip stops the run before
-anything is trained, and so does what is wrong with everybody. A label file that cannot be read says
-nothing of anyone, not even of which split it is: it stops the run too.
+anything is trained, and so does what is wrong with everybody. A label file of one person that
+cannot be read counts as that person's of the test split.
 """
 
 from collections.abc import Callable, Sequence

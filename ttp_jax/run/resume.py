@@ -21,13 +21,24 @@ def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
     path, mine = workdir / 'config.json', json.loads(config.to_json())
     if path.is_file():
         standard = flat(json.loads(defaults.small().to_json()))
-        theirs, now = standard | flat(json.loads(path.read_text())), flat(mine)
+        theirs, now = standard | flat(read_config(path)), flat(mine)
         for name in filter(affects, sorted({*now, *theirs})):
             if now.get(name) != theirs.get(name):
                 raise ValueError(
                     f'{path}: config.{name} is {theirs.get(name)!r} there and '
                     f'{now.get(name)!r} now; choose another --workdir'
                 )
+
+
+def read_config(path: pathlib.Path) -> dict[str, Any]:
+    """A workdir's `config.json`; raises ValueError, naming it, where it cannot be read."""
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        found = error
+    if not isinstance(found, dict):
+        raise ValueError(f'{path}: holds no config ({found!r:.80}); choose another --workdir')
+    return found
 
 
 def check_same_model(path: str, theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
