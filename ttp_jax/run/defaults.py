@@ -10,6 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+import ttp_jax
 from ttp_jax.data.sets import RECORDED
 from ttp_jax.run.keys import flat
 
@@ -170,6 +171,27 @@ def _personalize() -> dict:
             'image_learning_rate': 1e-3,
         },
     }
+
+
+def video(schedule: str) -> ConfigDict:
+    """What somebody says who has a video; networks and crops are those of the checkpoint. Locked.
+
+    schedule: 'online' or 'offline'.
+    """
+    return ConfigDict(
+        {
+            'seed': 0,
+            'input': '',  # a video; or a folder or pattern (in quotes) of videos or frames
+            'boxes': '',  # CSV, MOTChallenge tracks or COCO detections; '': the whole picture
+            'checkpoint': str(ttp_jax.PEOPLE),  # the model to start from; this one finds people
+            'schedules': (schedule,),  # 'online', 'offline'; (): only predict
+            'preview': 0.0,  # so many seconds come first, in a folder of their own
+            'smoothing': '',  # 'one_euro' or 'savitzky_golay': keypoints_smoothed.csv as well
+            'longest': 600,  # frames; whoever is longer in view is personalized in several parts
+            'detail': 1.5,  # pixels kept of a video for each one of a crop, along x and along y
+            'pictures': 4,  # people of whom the report shows what the networks see
+        }
+    ).lock()
 
 
 # What is taken over from a checkpoint's config: networks, what they see, how people are adapted.
