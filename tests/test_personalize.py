@@ -12,10 +12,10 @@ import pytest
 from conftest import TINY
 
 from ttp_jax import train
-from ttp_jax.data import pairs
+from ttp_jax.data import pairs, skeletons
 from ttp_jax.networks import model as networks
 from ttp_jax.networks import perceptual
-from ttp_jax.objectives import registry
+from ttp_jax.objectives import flips, registry
 from ttp_jax.objectives.reconstruction import RECONSTRUCTION
 from ttp_jax.personalize import chunks, inner_loop, many_people, partition, schedules, verdict
 
@@ -203,6 +203,32 @@ def test_weights_are_those_of_the_moment_of_the_prediction(shared, tiny_clips, s
         spec=SPEC,
     )
     np.testing.assert_allclose(seen.scores[0], adapted.scores[frame], rtol=1e-4, atol=1e-5)
+
+
+def test_flip_test_predicts_from_the_mean_with_the_mirror_image(shared, tiny_clips):
+    clip, mirror = tiny_clips[0], skeletons.PENN_ACTION.mirror
+    person = jax.tree.map(
+        lambda x: jnp.asarray(x[0]), chunks.stack_people([clip], frames=6, size=(48, 48))
+    )
+    weights = partition.merge(shared.shared.trainable, shared.shared.frozen)
+    args = (weights, shared.state.batch_stats, person, jnp.arange(2))
+    how = dict(model=shared.method.model, spec=SPEC)
+    plain, both = (inner_loop.predict_frames(*args, mirror=m, **how) for m in ((), mirror))
+    crops = jnp.stack(
+        [
+            pairs.crop_frame(person.frames[t], person.boxes[t], spec=SPEC, valid=person.size)
+            for t in (0, 1)
+        ]
+    )
+    variables = {'params': weights, 'batch_stats': shared.state.batch_stats}
+    see = functools.partial(shared.method.model.apply, variables, method='heatmaps')
+    turned = see(flips.mirrored(crops)).supervised
+    mean = (see(crops).supervised + flips.unmirrored(turned, mirror)) / 2
+    scores = mean.reshape(2, -1, mean.shape[-1]).max(1)
+    np.testing.assert_allclose(both.scores, scores, rtol=1e-4, atol=1e-6)
+    assert abs(both.scores - plain.scores).max() > 1e-4
+    method = shared.method._replace(mirror=mirror)
+    assert (method.test_mirror, method._replace(flip_test=True).test_mirror) == ((), mirror)
 
 
 def broken_after(steps):

@@ -31,6 +31,7 @@ from ttp_jax import geometry, heatmaps
 from ttp_jax.data import pairs
 from ttp_jax.networks.model import PoseModel
 from ttp_jax.networks.perceptual import Perceptual
+from ttp_jax.objectives import flips
 from ttp_jax.objectives.objective import Context, Objective
 from ttp_jax.personalize import partition
 from ttp_jax.personalize.schedules import SCHEDULES
@@ -92,7 +93,8 @@ class Method(NamedTuple):
     """How a person is adapted; static, the same for everyone.
 
     augment is what training used: arguments of `geometry.sample_augmentation`. epochs: steps for
-    each frame of the clip. mirror: of the skeleton, for objectives that flip images.
+    each frame of the clip. mirror: of the skeleton, for objectives that flip images. flip_test:
+    whether a prediction is the mean over an image and its mirror image.
     """
 
     model: PoseModel
@@ -105,6 +107,12 @@ class Method(NamedTuple):
     augment: Mapping[str, float]
     epochs: int = 1
     mirror: tuple[int, ...] = ()
+    flip_test: bool = False
+
+    @property
+    def test_mirror(self) -> tuple[int, ...]:
+        """The mirror that predictions are made with; () for none."""
+        return self.mirror if self.flip_test else ()
 
     @property
     def predicts_while_learning(self) -> bool:
@@ -318,7 +326,13 @@ def predict(
 def _predict(state: PersonState, shared: Shared, person: Person, frames, *, method: Method):
     params = partition.merge(state.trainable, shared.frozen)
     return predict_frames(
-        params, shared.batch_stats, person, frames, model=method.model, spec=method.spec
+        params,
+        shared.batch_stats,
+        person,
+        frames,
+        model=method.model,
+        spec=method.spec,
+        mirror=method.test_mirror,
     )
 
 
@@ -335,8 +349,12 @@ def predict_frames(
     *,
     model: PoseModel,
     spec: pairs.CropSpec,
+    mirror: tuple[int, ...] = (),
 ) -> Predictions:
-    """Predictions for the frames with indices `frames` `[F]` of one person."""
+    """Predictions for the frames with indices `frames` `[F]` of one person.
+
+    mirror: of the skeleton, to predict from the mean with the mirror image's heatmaps; () for not.
+    """
 
     def one_crop(t):
         return pairs.crop_frame(person.frames[t], person.boxes[t], spec=spec, valid=person.size)
@@ -349,11 +367,12 @@ def predict_frames(
 
     crops = jax.vmap(one_crop)(frames)
     variables = {'params': params, 'batch_stats': batch_stats}
-    seen: Any = model.apply(variables, crops, method='heatmaps')
+    see = functools.partial(model.apply, variables, method='heatmaps')
+    maps: Any = see(crops).supervised
+    if mirror:
+        maps = (maps + flips.unmirrored(see(flips.mirrored(crops)).supervised, mirror)) / 2
     per_frame = jax.vmap(one_joint, in_axes=(-1, None))
-    return Predictions(
-        *jax.vmap(per_frame)(seen.supervised.astype(jnp.float32), person.boxes[frames])
-    )
+    return Predictions(*jax.vmap(per_frame)(maps.astype(jnp.float32), person.boxes[frames]))
 
 
 def optimizer(

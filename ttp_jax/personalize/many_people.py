@@ -100,7 +100,10 @@ def make_runner(
     method = method._replace(spec=method.spec.suited_to(platform_of(mesh)))
     lowering = 'tpu' if method.model.lowering == 'tpu' else 'library'
     before = functools.partial(
-        predict_frames, model=method.model.clone(lowering=lowering), spec=method.spec
+        predict_frames,
+        model=method.model.clone(lowering=lowering),
+        spec=method.spec,
+        mirror=method.test_mirror,
     )
     return Runner(
         _lift(before, (None, None, 0, None), mesh=mesh),

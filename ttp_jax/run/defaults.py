@@ -151,6 +151,7 @@ def _personalize() -> dict:
         'save_weights': '',  # or a kind of files/personal.py: everyone's, as differences; 'int4'
         'save_rank': 32,  # of the matrices that stand for a layer's difference; 0: all of it
         'save_layers': ('all but images',),  # named as in `frozen`: whose differences are saved
+        'flip_test': False,  # whether predictions are means over an image and its mirror image
         'people_per_chunk': 0,  # adapted at once; 0: as many as fit, on a CPU one a core
         'lowering': 'auto',
         'dtype': 'float32',

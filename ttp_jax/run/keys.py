@@ -227,6 +227,7 @@ KEYS = (
         'personalize.save_weights': Key(one_of('', *personal.KINDS), NONE),
         'personalize.save_rank': Key(whole(0), NONE),
         'personalize.save_layers': Key(expect('a tuple of names or patterns', _are_patterns), NONE),
+        'personalize.flip_test': Key(FLAG, TESTED),
         'personalize.people_per_chunk': Key(whole(0), NONE),
         'personalize.lowering': Key(LOWERING, TESTED),
         'personalize.dtype': Key(DTYPE, TESTED),

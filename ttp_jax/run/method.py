@@ -38,6 +38,7 @@ def of(
         batch=config.personalize.batch,
         augment=config.train.augment.to_dict(),
         epochs=steps.pop('epochs'),
+        flip_test=config.personalize.flip_test,
         mirror=check_config.labels_of(config)[0].mirror,
         tx=inner_loop.optimizer(**steps),
     )
