@@ -367,10 +367,14 @@ def predict_frames(
 
     crops = jax.vmap(one_crop)(frames)
     variables = {'params': params, 'batch_stats': batch_stats}
-    see = functools.partial(model.apply, variables, method='heatmaps')
-    maps: Any = see(crops).supervised
+
+    def see(images) -> jax.Array:
+        seen: Any = model.apply(variables, images, method='heatmaps')
+        return seen.supervised
+
+    maps = see(crops)
     if mirror:
-        maps = (maps + flips.unmirrored(see(flips.mirrored(crops)).supervised, mirror)) / 2
+        maps = (maps + flips.unmirrored(see(flips.mirrored(crops)), mirror)) / 2
     per_frame = jax.vmap(one_joint, in_axes=(-1, None))
     return Predictions(*jax.vmap(per_frame)(maps.astype(jnp.float32), person.boxes[frames]))
 
