@@ -23,8 +23,12 @@ if typing.TYPE_CHECKING:
 PEOPLE = pathlib.Path(__file__).parent / 'checkpoints' / 'people.safetensors'
 
 
-def load(checkpoint: str | os.PathLike = PEOPLE) -> 'Estimator':
-    """The model of a workdir or of a packed file. Raises ValueError where there is none."""
+def load(checkpoint: str | os.PathLike = PEOPLE, *, flip_test: bool = True) -> 'Estimator':
+    """The model of a workdir or of a packed file. Raises ValueError where there is none.
+
+    flip_test: whether to predict from the mean over an image and its mirror image, which is a
+    little better and takes twice as long (experiments/README.md).
+    """
     from ttp_jax.run import estimator  # imports JAX and all that is built on it
 
-    return estimator.load(pathlib.Path(checkpoint))
+    return estimator.load(pathlib.Path(checkpoint), flip_test=flip_test)

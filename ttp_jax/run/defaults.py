@@ -188,6 +188,7 @@ def video(schedule: str) -> ConfigDict:
             'schedules': (schedule,),  # 'online', 'offline'; (): only predict
             'preview': 0.0,  # so many seconds come first, in a folder of their own
             'smoothing': '',  # 'one_euro' or 'savitzky_golay': keypoints_smoothed.csv as well
+            'flip_test': True,  # predict from the mean over an image and its mirror image
             'longest': 600,  # frames; whoever is longer in view is personalized in several parts
             'detail': 1.5,  # pixels kept of a video for each one of a crop, along x and along y
             'pictures': 4,  # people of whom the report shows what the networks see

@@ -168,12 +168,15 @@ class Estimator:
         return Keypoints(joints, adapted.scores, self.joints, adapted.losses)
 
 
-def load(path: str | pathlib.Path) -> Estimator:
+def load(path: str | pathlib.Path, *, flip_test: bool = True) -> Estimator:
     """The model of a workdir, or of a file that `ttp_jax.files.pack` made.
+
+    flip_test: whether to predict from the mean over an image and its mirror image.
 
     Raises ValueError, naming the path, where there is none, or it was made by another model.
     """
     config = defaults.completed(flat(checkpoint.config_beside(str(path))))
+    config.personalize.flip_test = flip_test
     state = checkpoint.load_model(str(path), _first_state(config))
     return Estimator(config, state.params, state.batch_stats, state.loss_means)
 

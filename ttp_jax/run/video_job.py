@@ -61,7 +61,7 @@ def run_config(
         {'seed': config.seed, 'checkpoint': config.checkpoint, 'pictures': config.pictures}
     )
     whole.train.steps = 0
-    whole.personalize.schedules = tuple(config.schedules)
+    whole.personalize.update(schedules=tuple(config.schedules), flip_test=config.flip_test)
     whole.data.update(
         {
             'name': 'video',
