@@ -10,12 +10,14 @@ import pathlib
 import time
 from collections.abc import Sequence
 
+import jax
 from ml_collections import ConfigDict
 
-from ttp_jax.personalize import capacity
+from ttp_jax.files import checkpoint
 from ttp_jax.run import check_config, collect, job, lock, shares
 from ttp_jax.run.build import Run
-from ttp_jax.run.hosts import Hosts
+from ttp_jax.run.hosts import Hosts, connected
+from ttp_jax.run.training import train_phase
 
 
 def execute(config: ConfigDict, workdir: pathlib.Path, hosts: Hosts) -> dict | None:
@@ -24,11 +26,16 @@ def execute(config: ConfigDict, workdir: pathlib.Path, hosts: Hosts) -> dict | N
     Raises ValueError for what it cannot begin with, such as another job of the same host in the
     same workdir; with `config.strict` also where somebody of its people has failed.
     """
-    check_config.check(config, devices=len(capacity.training_devices()))
+    check_config.check(config, devices=hosts.count)
     with contextlib.ExitStack() as held:
         held.enter_context(lock.held(workdir, shared=True))
         own = hold_own(held, workdir, hosts)
-        run = job.begin(config, workdir, hosts=hosts)
+        untrained = (checkpoint.newest_step(workdir / 'checkpoints') or 0) < config.train.steps
+        run = (
+            trained(config, workdir, hosts)
+            if untrained
+            else job.begin(config, workdir, hosts=hosts)
+        )
         people = shares.shared_out(run.data.test, hosts.count)
         if own:
             work(run, people[hosts.index], hosts.index)
@@ -37,6 +44,17 @@ def execute(config: ConfigDict, workdir: pathlib.Path, hosts: Hosts) -> dict | N
         marks = {phase: run.mark(phase) for phase in phases(config)}
         found = collect.finished(config, workdir, run.data, marks)
         return collect.report(found) if isinstance(found, collect.Finished) else None
+
+
+def trained(config: ConfigDict, workdir: pathlib.Path, hosts: Hosts) -> Run:
+    """The run after joint training, which takes all hosts; they are on their own again then."""
+    with connected(hosts):
+        run = job.begin(config, workdir, hosts=hosts)
+        with run.phase('train'):
+            train_phase(run)
+        run.state = jax.device_get(run.state)  # it was on the devices of all
+        run.checkpoints.close()
+    return run
 
 
 def phases(config: ConfigDict) -> list[str]:
