@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import re
 import resource
 import time
@@ -11,9 +12,11 @@ import numpy as np
 import optax
 import pytest
 import test_hosts
+import test_penn_action
 
-from ttp_jax.data import skeletons
-from ttp_jax.files import checkpoint, lines, places, predictions, whole_file
+from ttp_jax import places
+from ttp_jax.data import sets, skeletons
+from ttp_jax.files import checkpoint, lines, predictions, whole_file
 from ttp_jax.personalize.many_people import Adapted
 from ttp_jax.results import rows
 from ttp_jax.run import collect, job, ledger, lock, training
@@ -141,6 +144,28 @@ def test_checkpoints_in_a_store(workdir):
     assert int(loaded.step) == 0 and float(loaded.params['layer']['kernel'][0, 0]) == 10
     with pytest.raises(ValueError, match='no checkpoint there'):
         checkpoint.load_model(str(workdir / 'nothing'), state(0, 0.0))
+
+
+def test_data_may_lie_in_a_store(workdir, tmp_path):
+    for folder in ('labels', 'frames'):
+        (tmp_path / folder).mkdir()
+    test_penn_action.write_video(tmp_path, '0001', test_penn_action.label(3, -1))
+    test_penn_action.write_video(tmp_path, '0002', test_penn_action.label(4, 1))
+    for path in filter(pathlib.Path.is_file, tmp_path.rglob('*')):
+        (workdir / path.relative_to(tmp_path).as_posix()).write_bytes(path.read_bytes())
+    for split in ('train', 'test'):
+        (near,), (far,) = (
+            getattr(sets.load('penn_action', training=True, root=str(root)), split)
+            for root in (tmp_path, workdir)
+        )
+        assert near.id == far.id
+        np.testing.assert_array_equal(near.frames[2], far.frames[2])
+        np.testing.assert_array_equal(near.labels.joints, far.labels.joints)
+    (workdir / 'frames' / '0001' / '000002.jpg').unlink()
+    with pytest.raises(ValueError, match='000002.jpg: cannot be read'):
+        sets.load('penn_action', training=False, root=str(workdir)).test[0].frames[1]
+    with pytest.raises(ValueError, match="nowhere': no such folder"):
+        sets.load('penn_action', training=False, root=str(workdir / 'nowhere'))
 
 
 def failing(monkeypatch, workdir, every):

@@ -19,7 +19,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from ttp_jax.files import places
+from ttp_jax import places
 from ttp_jax.personalize import capacity
 from ttp_jax.results import report
 from ttp_jax.run import collect, hosts, job, many_hosts, video_job

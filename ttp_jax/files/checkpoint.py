@@ -20,7 +20,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from ttp_jax.files import checkpoint_store, packed, places, whole_file
+from ttp_jax import places
+from ttp_jax.files import checkpoint_store, packed, whole_file
 from ttp_jax.train import TrainState
 
 Flat = dict[str, jax.ShapeDtypeStruct]

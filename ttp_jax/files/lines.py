@@ -7,7 +7,8 @@ be appended to: there lines wait for `EVERY` seconds at most while more are adde
 import pathlib
 import time
 
-from ttp_jax.files import places, whole_file
+from ttp_jax import places
+from ttp_jax.files import whole_file
 
 EVERY = 10.0  # seconds
 

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from ttp_jax.files import checkpoint, packed, places
+from ttp_jax import places
+from ttp_jax.files import checkpoint, packed
 
 
 def pack(workdir: str | pathlib.Path, path: str | pathlib.Path) -> int:

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from ttp_jax.files import places, whole_file
+from ttp_jax import places
+from ttp_jax.files import whole_file
 from ttp_jax.personalize.many_people import Adapted
 
 # As what a damaged archive of arrays surfaces.

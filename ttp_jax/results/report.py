@@ -28,9 +28,10 @@ from typing import Any
 
 import numpy as np
 
+from ttp_jax import places
 from ttp_jax.data.clips import Clip, Labels
 from ttp_jax.data.skeletons import Skeleton
-from ttp_jax.files import places, whole_file
+from ttp_jax.files import whole_file
 from ttp_jax.results import metrics
 
 # More groups than these make lines too long to be read; report.json has all of them.

@@ -24,7 +24,7 @@ import time
 import uuid
 from collections.abc import Iterator
 
-from ttp_jax.files import places
+from ttp_jax import places
 
 _TAKEN = (errno.EACCES, errno.EAGAIN)
 AGAIN, STALE, SETTLED = 20.0, 90.0, 1.0  # seconds

@@ -20,8 +20,8 @@ import numpy as np
 import tensorboardX
 from jax.experimental import multihost_utils
 
-from ttp_jax import train
-from ttp_jax.files import places, whole_file
+from ttp_jax import places, train
+from ttp_jax.files import whole_file
 from ttp_jax.files.checkpoint import Checkpoints
 from ttp_jax.files.lines import Lines
 from ttp_jax.personalize import capacity

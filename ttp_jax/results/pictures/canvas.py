@@ -19,7 +19,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ttp_jax.files import places, whole_file
+from ttp_jax import places
+from ttp_jax.files import whole_file
 
 INK, FAINT, PAPER, SHADE = '#22262B', '#6B727C', '#FFFFFF', '#E9EBEE'
 SIDES = {'left': '#FFB000', 'right': '#4AA3FF'}  # of the body

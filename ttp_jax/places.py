@@ -20,8 +20,18 @@ ATTEMPTS, FIRST_WAIT = 6, 0.5  # seconds, which double: 15 in all
 def place(name: str | os.PathLike) -> pathlib.Path:
     """The place of this name; that of a store is no `pathlib.Path`, but has its methods."""
     text = os.fspath(name)
+    if text.startswith(STORES):
+        _list_anew()
     found: Any = epath.Path(text) if text.startswith(STORES) else pathlib.Path(text)
     return found
+
+
+def _list_anew() -> None:
+    """Has fsspec ask the store whenever something is listed: other hosts write to it as well."""
+    from fsspec.config import conf
+
+    for kind in STORES:
+        conf.setdefault(kind.removesuffix('://'), {})['use_listings_cache'] = False
 
 
 def in_store(path: pathlib.Path) -> bool:
