@@ -1,5 +1,6 @@
 """Workdirs in an object store, stores and disks that refuse: what is whole, kept, and told."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -7,6 +8,7 @@ import re
 import resource
 import time
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -232,3 +234,21 @@ def test_a_full_disk_is_told_in_one_line_and_what_was_finished_is_kept(tmp_path,
     assert predictions.load(path, mark='m').joints[0, 0, 0] == 1
     assert rows.read(tmp_path / 'results.jsonl') == [row]
     assert not [name for name in names_in(tmp_path) if name.startswith('.a.npz')]
+
+
+def test_a_checkpoint_that_no_disk_takes_leaves_the_one_before(tmp_path, full_disk):
+    def random(step):
+        kernel = jax.random.normal(jax.random.key(step), (300, 300))
+        return dataclasses.replace(state(step, 0.0), params={'layer': {'kernel': kernel}})
+
+    saved = checkpoint.Checkpoints(tmp_path)
+    saved.save(random(1))
+    saved.wait()
+    full_disk(2000)
+    with pytest.raises(ValueError, match=r'cannot be written \(File too large\); all') as error:
+        saved.save(random(2))
+        saved.wait()
+    assert '\n' not in str(error.value)
+    full_disk(2**30)
+    assert checkpoint.newest_step(tmp_path) == 1
+    assert int(checkpoint.Checkpoints(tmp_path).restore(random(0)).step) == 1

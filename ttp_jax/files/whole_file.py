@@ -2,7 +2,9 @@
 
 import contextlib
 import errno
+import os
 import pathlib
+import re
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -44,10 +46,18 @@ def telling(path: pathlib.Path) -> Iterator[None]:
     """Turns a disk's refusal to take more into a ValueError of one line that names the file."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in _FULL:
+    except (OSError, ValueError) as error:
+        if (number := _error_number(error)) not in _FULL:
             raise
         raise ValueError(
-            f'{path}: cannot be written ({error.strerror}); all that was finished is kept, and the '
-            'same command goes on from there once there is room'
+            f'{path}: cannot be written ({os.strerror(number)}); all that was finished is kept '
+            'and the same command goes on from there once there is room'
         ) from error
+
+
+def _error_number(error: OSError | ValueError) -> int:
+    """The system's number of an error, 0 where there is none; Orbax has it in its text."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    found = re.search(r"os_error_code='(\d+)'", str(error))
+    return int(found.group(1)) if found else 0
