@@ -1,13 +1,15 @@
 """Who is adapted side by side, and who works for whom."""
 
 import dataclasses
+import threading
+import types
 
 import jax
 import numpy as np
 import pytest
 
 from ttp_jax.data import clips, pairs
-from ttp_jax.personalize import chunks, placement
+from ttp_jax.personalize import chunks, many_people, placement
 
 GIB = 2**30
 
@@ -110,3 +112,28 @@ def test_only_a_tpu_samples_packed_frames():
     spec = pairs.CropSpec(size=32, cells=16)
     assert spec.suited_to('tpu').packed
     assert not spec.suited_to('cpu').packed and not spec.suited_to('gpu').packed
+
+
+def test_the_next_chunk_is_read_while_one_is_worked_for_and_no_more():
+    read = {index: threading.Event() for index in range(4)}
+
+    class Frames(list):
+        def __getitem__(self, index):
+            read[self.name].set()
+            return super().__getitem__(index)
+
+    people = []
+    for index in range(4):
+        clip = blank(index)
+        frames = Frames(clip.frames)
+        frames.name = index
+        people.append(dataclasses.replace(clip, frames=frames))
+    rows = [chunks.Chunk((index,), 4, (40, 48)) for index in range(4)]
+    runner = types.SimpleNamespace(segment=4, spread=lambda batch: batch)
+    for index, (chunk, batch, parts, reasons) in enumerate(
+        many_people._stacked(people, rows, runner)
+    ):
+        assert chunk == rows[index] and len(batch.frames) == 1 and reasons == [''] and len(parts)
+        assert index == 3 or read[index + 1].wait(60)
+        assert index > 1 or not read[index + 2].is_set()
+    assert list(many_people._stacked(people, [], runner)) == []

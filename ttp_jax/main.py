@@ -19,6 +19,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from ttp_jax import places
 from ttp_jax.personalize import capacity
 from ttp_jax.results import report
 from ttp_jax.run import collect, hosts, job, many_hosts, video_job
@@ -67,6 +68,8 @@ def parse_flags(argv: list[str]) -> list[str]:
 def run(config: ConfigDict, workdir: pathlib.Path) -> str:
     """Does the job that the config describes; returns what to print."""
     if 'input' in config:
+        if places.in_store(workdir):
+            raise ValueError(f'--workdir={workdir}: what is made of a video is written to a disk')
         return video_job.execute(config, workdir)
     found = hosts.of(config)
     result: dict | None
@@ -88,7 +91,7 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every file
     keep_compiled_programs()
     capacity.one_device_per_core()
-    workdir = pathlib.Path(WORKDIR.value) if WORKDIR.value else default_workdir()
+    workdir = places.place(WORKDIR.value) if WORKDIR.value else default_workdir()
     try:
         told = run(CONFIG.value, workdir)
     except (ValueError, OSError) as error:  # such as a full disk

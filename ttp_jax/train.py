@@ -240,8 +240,9 @@ def pmap_step(
 ) -> Callable:
     """`train_step` over all devices, or those given: `(state, batch, keys, rng) -> state, metrics`.
 
-    Takes the whole batch and splits it; the number of samples must be a multiple of the number of
-    devices. The perceptual weights are passed as an argument, not baked into the program.
+    Takes the whole batch, or of several processes each its own part, and splits it; the number of
+    samples must be a multiple of the number of the process's devices. The perceptual weights are
+    passed as an argument, not baked into the program.
 
     check_replicas: to be sure that everything was averaged over devices, for it is the first one's
     outputs that are returned. Compares all devices' after every step, which is slow; the step
@@ -256,13 +257,14 @@ def pmap_step(
         **dependencies,
     )
     outputs = _the_same_everywhere if check_replicas else lambda outputs: outputs
-    local = devices or jax.local_devices()
+    every = devices or jax.devices()
+    local = [device for device in every if device.process_index == jax.process_index()]
     # Where pmap leaves its output: a state that starts anywhere else is compiled for twice.
-    everywhere = NamedSharding(Mesh(np.array(local), (axis_name,)), PartitionSpec())
-    weights = jax.device_put(perceptual.weights, everywhere)
+    everywhere = NamedSharding(Mesh(np.array(every), (axis_name,)), PartitionSpec())
+    weights = _on_all(perceptual.weights, everywhere)
     split = functools.partial(_split, devices=len(local))
     return lambda state, batch, keys, rng: outputs(
-        mapped(weights, jax.device_put(state, everywhere), split(batch), split(keys), rng)
+        mapped(weights, _on_all(state, everywhere), split(batch), split(keys), rng)
     )
 
 
@@ -307,6 +309,20 @@ def mapped_step(
     )
 
 
+def _on_all(tree, everywhere: NamedSharding):
+    """The tree, a copy of it on every device, those of other processes too, which have the same."""
+    if jax.process_count() == 1:
+        return jax.device_put(tree, everywhere)
+
+    def one(leaf):
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+            return leaf  # is there
+        array = np.asarray(leaf)
+        return jax.make_array_from_callback(array.shape, everywhere, lambda index: array[index])
+
+    return jax.tree.map(one, tree)
+
+
 def _the_same_everywhere(outputs):
     """The first of all devices' outputs `[devices, ...]`. Raises AssertionError if they differ."""
 
@@ -333,7 +349,12 @@ def _split(batch, *, devices: int):
 
 
 def fit(
-    state: TrainState, batches: Iterable[pairs.Pairs], *, step: Callable, seed: int
+    state: TrainState,
+    batches: Iterable[pairs.Pairs],
+    *,
+    step: Callable,
+    seed: int,
+    part: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[int, TrainState, Metrics]]:
     """Trains on one batch after another, yielding (step, state, metrics) after each.
 
@@ -342,10 +363,12 @@ def fit(
 
     Args:
       batches: those of the steps from the state's own on, of `pairs.batches` or `stream.batches`.
+      part: which part of each batch they are, as `pairs.rows_of` takes it.
     """
     root = jax.random.key(seed)
     for index, batch in enumerate(batches, start=int(state.step)):
         augment_rng, step_rng = jax.random.split(jax.random.fold_in(root, index))
-        keys = jax.random.split(augment_rng, len(batch.size))
+        total = len(batch.size) * part[1]
+        keys = jax.random.split(augment_rng, total)[pairs.rows_of(part, total)]
         state, metrics = step(state, batch, keys, step_rng)
         yield index + 1, state, metrics

@@ -6,7 +6,6 @@ read from its folder and the same one read from records give the same pixels.
 """
 
 import dataclasses
-import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -107,7 +106,7 @@ def _names(folder: pathlib.Path, expected: str) -> set[str]:
     # on a network disk.
     if not folder.is_dir():
         raise ValueError(f'{folder}: no such folder, expected {expected}')
-    return set(os.listdir(folder))
+    return {path.name for path in folder.iterdir()}
 
 
 def _check_jpeg(path: pathlib.Path) -> None:

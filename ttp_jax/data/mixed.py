@@ -12,6 +12,7 @@ import pathlib
 import zlib
 from collections.abc import Sequence
 
+from ttp_jax import places
 from ttp_jax.data import penn_action
 from ttp_jax.data.clips import Clip
 
@@ -24,7 +25,7 @@ def sources(root: str | pathlib.Path) -> dict[str, str]:
     Raises:
       ValueError: when the file is missing, is no JSON, or lacks a field.
     """
-    path = pathlib.Path(root) / 'videos.json'
+    path = places.place(root) / 'videos.json'
     try:
         return {f'{video["video"]:04d}': video['source'] for video in json.loads(path.read_text())}
     except OSError as error:

@@ -93,11 +93,30 @@ def _order(seed: int, epoch: int, total: int) -> np.ndarray:
     return np.random.default_rng([seed, 0, epoch]).permutation(total)
 
 
-def batches(bank: FrameBank, *, first: int, steps: int, batch: int, seed: int) -> Iterator[Pairs]:
-    """The batches of the steps from `first` to before `steps`, from frames kept on the device."""
+def rows_of(part: tuple[int, int], batch: int) -> slice:
+    """The rows of a batch that are the part's, where part is (index, how many share the batch)."""
+    index, parts = part
+    return slice(index * batch // parts, (index + 1) * batch // parts)
+
+
+def batches(
+    bank: FrameBank,
+    *,
+    first: int,
+    steps: int,
+    batch: int,
+    seed: int,
+    part: tuple[int, int] = (0, 1),
+) -> Iterator[Pairs]:
+    """The batches of the steps from `first` to before `steps`, from frames kept on the device.
+
+    part: which rows of each batch of size `batch` are wanted, as `rows_of` takes it.
+    """
     resident = jax.device_put(bank._replace(clip_start=np.empty(0), clip_length=np.empty(0)))
+    rows = rows_of(part, batch)
     for step in range(first, steps):
-        yield take(resident, *draw_indices(bank, step=step, batch=batch, seed=seed))
+        drawn = draw_indices(bank, step=step, batch=batch, seed=seed)
+        yield take(resident, *(indices[rows] for indices in drawn))
 
 
 def laid_out(frames: Array, *, spec: CropSpec) -> Array:

@@ -13,6 +13,7 @@ import pathlib
 
 import numpy as np
 
+from ttp_jax import places
 from ttp_jax.data import images, matlab
 from ttp_jax.data.clips import Clip, Labels, check_request, unreadable
 from ttp_jax.data.skeletons import PENN_ACTION
@@ -43,7 +44,7 @@ def read_labels(path: str | pathlib.Path) -> Label:
     Raises:
       ValueError: naming the file, and the field that is missing or has the wrong shape or values.
     """
-    path = pathlib.Path(path)
+    path = places.place(path)
     fields = matlab.load(path)
     frames = _frames(fields, path)
     joints = np.stack([_annotation(fields, name, frames, path) for name in ('x', 'y')], axis=-1)
@@ -126,7 +127,7 @@ def penn_action_clips(
       ValueError: in one line that names the folder or file, what was found and what was expected.
     """
     check_request(split, limit)
-    root = pathlib.Path(root)
+    root = places.place(root)
     _check_layout(root)
     clips = []
     for path in sorted((root / 'labels').glob('*.mat')):

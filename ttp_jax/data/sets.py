@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ttp_jax import places
 from ttp_jax.data import bbc_pose, clips, deeplabcut, human36m, mixed, penn_action, skeletons
 from ttp_jax.data import coco as coco_files
 from ttp_jax.data import prepared as records
@@ -90,7 +91,7 @@ def _check_roots(roots: Sequence[str]) -> None:
     if not roots:
         raise ValueError('config.data.roots is empty, expected the folders to train on')
     for root in roots:
-        if not os.path.isdir(root):
+        if not places.place(root).is_dir():
             raise ValueError(
                 f'config.data.roots has {root!r}: no such folder, expected folders laid out as '
                 "penn_action's"
@@ -231,7 +232,7 @@ def _check_folder(name: str, root: str, prepared: str) -> None:
             f'config.data.root is not set, expected the folder of the data of config.data.name='
             f'{name}, or config.data.prepared: what ttp_jax.data.prepare made of it'
         )
-    if not os.path.isdir(prepared or root):
+    if not places.place(prepared or root).is_dir():
         key = 'prepared' if prepared else 'root'
         raise ValueError(
             f"config.data.{key} is {prepared or root!r}: no such folder, expected {name}'s data"

@@ -27,9 +27,12 @@ class PairReader:
     size: tuple[int, int]  # (height, width) to pad frames to
     labels: FrameBank  # of all frames; without the frames
     clip_index: np.ndarray  # [total], the clip of each frame
+    part: tuple[int, int] = (0, 1)  # of each batch, as `pairs.rows_of` takes it
 
     @classmethod
-    def of(cls, clips: Sequence[Clip], *, batch: int, seed: int) -> 'PairReader':
+    def of(
+        cls, clips: Sequence[Clip], *, batch: int, seed: int, part: tuple[int, int] = (0, 1)
+    ) -> 'PairReader':
         """A reader of `clips`; decodes the first frame of each, to know their sizes."""
         lengths = [len(clip.frames) for clip in clips]
         return cls(
@@ -39,19 +42,19 @@ class PairReader:
             largest_frame(clips),
             label_bank(clips),
             np.repeat(np.arange(len(clips)), lengths),
+            part,
         )
 
     def __call__(self, step: int) -> pairs.Pairs:
-        """The batch of training step `step`, leaves `[B, ...]`.
+        """This part of the batch of training step `step`, leaves `[B, ...]`.
 
         Raises:
           ValueError: for a frame that does not decode or is larger than all first frames, naming
             it.
         """
-        labels = self.labels
-        target, source = pairs.draw_indices(
-            labels, step=int(step), batch=self.batch, seed=self.seed
-        )
+        labels, rows = self.labels, pairs.rows_of(self.part, self.batch)
+        drawn = pairs.draw_indices(labels, step=int(step), batch=self.batch, seed=self.seed)
+        target, source = (indices[rows] for indices in drawn)
         images, sizes = self._frames(target)
         return pairs.Pairs(
             images,
@@ -86,6 +89,7 @@ def batches(
     steps: int,
     batch: int,
     seed: int,
+    part: tuple[int, int] = (0, 1),
     workers: int = 0,
     ahead: int = 4,
 ) -> Iterator[pairs.Pairs]:
@@ -97,6 +101,7 @@ def batches(
       steps: the step to end before.
       batch: pairs per step.
       seed: what is drawn follows from it and the step.
+      part: which rows of each batch are read, as `pairs.rows_of` takes it.
       workers: how many processes decode; 0: threads of this process do.
       ahead: how many batches each process keeps ready.
 
@@ -105,7 +110,7 @@ def batches(
     """
     if first >= steps:
         return iter(())
-    reader = PairReader.of(clips, batch=batch, seed=seed)
+    reader = PairReader.of(clips, batch=batch, seed=seed, part=part)
     options = grain.ReadOptions(num_threads=1 if workers else ahead, prefetch_buffer_size=ahead)
     data = grain.MapDataset.range(first, steps).map(reader).to_iter_dataset(options)
     if workers:

@@ -1,13 +1,17 @@
 """Orbax checkpoints of the training state: save, resume, start from another run's.
 
 Contract: a checkpoint folder holds one numbered folder per saved step, each a tree of named arrays
-without any device axis. Loading never guesses: every array is checked by name and shape against the
-model that asks for it, before anything is read.
+without any device axis; in an object store one object for each step (`checkpoint_store`). Loading
+never guesses: every array is checked by name and shape against the model that asks for it, before
+anything is read.
 """
 
+import contextlib
 import dataclasses
 import json
 import pathlib
+import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import flax.serialization
@@ -16,7 +20,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from ttp_jax.files import packed
+from ttp_jax import places
+from ttp_jax.files import checkpoint_store, packed, whole_file
 from ttp_jax.train import TrainState
 
 Flat = dict[str, jax.ShapeDtypeStruct]
@@ -30,16 +35,21 @@ class Checkpoints:
 
     def __init__(self, folder: pathlib.Path, *, keep: int = 2):
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
-        self.folder = pathlib.Path(folder).absolute()
+        self.folder, self.keep, self._local = folder, keep, None
+        if places.in_store(folder):
+            self._local = tempfile.TemporaryDirectory()
+        else:
+            self.folder = folder.absolute()
+        near = pathlib.Path(self._local.name) if self._local else self.folder
         try:
-            self._manager = ocp.CheckpointManager(self.folder, options=options)
+            self._manager = ocp.CheckpointManager(near, options=options)
         except (ValueError, TypeError, KeyError) as error:
             told = f'{self.folder}: cannot be read as checkpoints ({_first_line(error)})'
             raise ValueError(told) from error
 
     def latest(self) -> int | None:
         """The newest saved step, or None."""
-        return self._manager.latest_step()
+        return newest_step(self.folder) if self._local else self._manager.latest_step()
 
     def save(self, state: TrainState) -> None:
         """Saves in the background what `state` is now; the same step is saved once.
@@ -50,10 +60,20 @@ class Checkpoints:
         if step != self.latest():
             tree = jax.tree.map(np.asarray, flax.serialization.to_state_dict(state))
             self._check_finite(step, tree)
-            self._manager.save(step, args=ocp.args.StandardSave(_without_empty(tree)))
+            with whole_file.telling(self.folder / str(step)):
+                self._manager.save(step, args=ocp.args.StandardSave(_without_empty(tree)))
+            self._upload(step)
+
+    def _upload(self, step: int) -> None:
+        """Stores a step that is saved here, where the folder is in a store; the first process."""
+        if self._local:
+            self.wait()
+            if jax.process_index() == 0:
+                near = pathlib.Path(self._local.name) / str(step)
+                checkpoint_store.upload(near, self.folder, keep=self.keep)
 
     def _check_finite(self, step: int, tree: Any) -> None:
-        for name, array in _flat(_without_empty(tree)).items():
+        for name, array in flat(_without_empty(tree)).items():
             if not np.isfinite(np.asarray(array)).all():
                 raise ValueError(
                     f'{self.folder / str(step)}: not saved, {name} is not finite after this step; '
@@ -61,8 +81,9 @@ class Checkpoints:
                 )
 
     def wait(self) -> None:
-        """Returns when everything is on disk."""
-        self._manager.wait_until_finished()
+        """Returns when everything is on disk. Raises ValueError where that is full."""
+        with whole_file.telling(self.folder):
+            self._manager.wait_until_finished()
 
     def restore(self, like: TrainState) -> TrainState:
         """The newest state, in the shape of `like`.
@@ -90,8 +111,17 @@ def load_model(path: str, like: TrainState, *, loss_means: bool = True) -> Train
     """
     parts = ('params', 'batch_stats') + ('loss_means',) * loss_means
     wanted = {k: v for k, v in flax.serialization.to_state_dict(like).items() if k in parts}
-    reader = packed.read if packed.is_packed(path) else read
-    return dataclasses.replace(like, **reader(pathlib.Path(path), wanted))
+    if packed.is_packed(path):
+        return dataclasses.replace(like, **packed.read(path, wanted))
+    return dataclasses.replace(like, **read(places.place(path), wanted))
+
+
+def newest_step(folder: pathlib.Path) -> int | None:
+    """The newest step that is saved in a folder of checkpoints; nothing of Orbax is started."""
+    if places.in_store(folder):
+        return max(checkpoint_store.steps(folder), default=None)
+    steps = [int(path.name) for path in folder.glob('*') if path.name.isdigit()]
+    return max(steps, default=None)
 
 
 def config_beside(path: str) -> dict[str, Any]:
@@ -105,7 +135,7 @@ def config_beside(path: str) -> dict[str, Any]:
     """
     if packed.is_packed(path):
         return packed.read_config(path)
-    checkpoints = _newest(pathlib.Path(path).absolute()).parents[1]
+    checkpoints = _folder(places.place(path))
     file = checkpoints.parent / 'config.json'
     if checkpoints.name != 'checkpoints' or not file.is_file():
         return {}
@@ -122,22 +152,48 @@ def read(folder: pathlib.Path, wanted: Any) -> Any:
       ValueError: when there is none, when it cannot be read, or when an array that `wanted` names
         is missing or has another shape.
     """
-    step = _newest(pathlib.Path(folder).absolute())
+    with _near(folder) as step:
+        return _read(step, wanted)
+
+
+def _read(step: pathlib.Path, wanted: Any) -> Any:
     found = _metadata(step)
-    _check(step, found, _flat(_without_empty(wanted)))
+    _check(step, found, flat(_without_empty(wanted)))
     return _like(_restored(step, found), wanted)
 
 
 def read_everything(folder: pathlib.Path) -> Any:
     """The newest checkpoint under `folder` as it was saved. Raises ValueError as `read` does."""
-    step = _newest(pathlib.Path(folder).absolute())
-    return _restored(step, _metadata(step))
+    with _near(folder) as step:
+        return _restored(step, _metadata(step))
+
+
+@contextlib.contextmanager
+def _near(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """The newest step's array folder at or under `folder`, on this machine while it is read."""
+    if not places.in_store(folder):
+        yield _newest(folder.absolute())
+        return
+    stored = _folder(folder)
+    with tempfile.TemporaryDirectory() as target:
+        step = checkpoint_store.steps(stored)[-1]
+        yield checkpoint_store.download(stored, step, pathlib.Path(target)) / 'default'
+
+
+def _folder(path: pathlib.Path) -> pathlib.Path:
+    """The folder of checkpoints that `path` is, or has, or is a step of. Raises ValueError."""
+    if not places.in_store(path):
+        return _newest(path.absolute()).parents[1]
+    for base in (path, path / 'checkpoints'):
+        if checkpoint_store.steps(base):
+            return base
+    raise ValueError(f'checkpoint {path}: no checkpoint there, expected a workdir in the store')
 
 
 def _metadata(step: pathlib.Path) -> Flat:
     """The shapes and types of a checkpoint's arrays, by name."""
     try:
-        return _flat(ocp.StandardCheckpointer().metadata(step).item_metadata.tree)
+        return flat(ocp.StandardCheckpointer().metadata(step).item_metadata.tree)
     except Exception as error:  # Orbax raises whatever its storage layer does
         raise ValueError(f'checkpoint {step}: cannot be read ({_first_line(error)})') from None
 
@@ -182,7 +238,8 @@ def _check(step: pathlib.Path, found: Flat, wanted: Flat) -> None:
             )
 
 
-def _flat(tree: Any) -> Flat:
+def flat(tree: Any) -> Flat:
+    """A tree of arrays as one dict, by names joined with `/`."""
     return flax.traverse_util.flatten_dict(tree, sep='/')
 
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from ttp_jax import places
 from ttp_jax.files import checkpoint, packed
 
 
@@ -22,7 +23,7 @@ def pack(workdir: str | pathlib.Path, path: str | pathlib.Path) -> int:
     config = checkpoint.config_beside(str(workdir))
     if not config:
         raise ValueError(f'{workdir}: found no config.json beside its checkpoints, expected one')
-    tree = checkpoint.read_everything(pathlib.Path(workdir))
+    tree = checkpoint.read_everything(places.place(workdir))
     arrays = {part: tree[part] for part in packed.PARTS if part in tree}
     packed.save(pathlib.Path(path), arrays, of_model(config))
     return pathlib.Path(path).stat().st_size

@@ -8,6 +8,7 @@ settings, code and frames. A file is whole or not there, so that a run that was 
 the next person; one with another mark is stale and is made again.
 """
 
+import io
 import pathlib
 import zipfile
 import zlib
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ttp_jax import places
 from ttp_jax.files import whole_file
 from ttp_jax.personalize.many_people import Adapted
 
@@ -88,7 +90,7 @@ def load_marked(path: pathlib.Path) -> tuple[Adapted, str] | None:
 def mark_of(path: pathlib.Path) -> str | None:
     """The mark of a file of arrays; None where there is no file, or none that can be read."""
     try:
-        with np.load(path) as file:
+        with np.load(_readable(path)) as file:
             return str(file['mark'])
     except BROKEN:
         return None
@@ -124,7 +126,12 @@ def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
       ValueError: for a file that is not there or cannot be read, naming it.
     """
     try:
-        with np.load(path) as file:
+        with np.load(_readable(path)) as file:
             return dict(file)
     except BROKEN as error:
         raise ValueError(f'{path}: cannot be read ({error}); remove it') from error
+
+
+def _readable(path: pathlib.Path) -> Any:
+    """What `np.load` takes: a file's path, or all of an object of a store."""
+    return io.BytesIO(path.read_bytes()) if places.in_store(path) else path

@@ -116,6 +116,12 @@ def one_device_per_core() -> None:
 
 
 def training_devices() -> list[jax.Device]:
-    """What a training batch is split among: of a CPU one device, which uses every core itself."""
-    devices = jax.local_devices()
-    return devices[:1] if devices[0].platform == 'cpu' else devices
+    """What a training batch is split among: the devices of all processes that are connected.
+
+    Of a CPU one device, which uses every core itself.
+    """
+    devices = jax.devices()
+    if devices[0].platform != 'cpu':
+        return devices
+    first = {device.process_index: device for device in reversed(devices)}
+    return [first[process] for process in sorted(first)]

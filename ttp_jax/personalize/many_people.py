@@ -5,6 +5,7 @@ there, nor on how many people share a chunk or a device. No collective: people a
 whose frames cannot be read has a result that says so; the others of the chunk go on.
 """
 
+import concurrent.futures
 import functools
 import math
 import time
@@ -183,15 +184,15 @@ def predict_people(
 ) -> Iterator[tuple[int, Adapted]]:
     """(index, predictions) of everyone in `chunks` with the shared weights, not adapted yet."""
     params, batch_stats = runner.everywhere((params, batch_stats))
-    for chunk in chunks:
-        since = time.monotonic()
-        batch, parts, reasons = _stack(people, chunk, runner)
+    since = time.monotonic()
+    for chunk, batch, parts, reasons in _stacked(people, chunks, runner):
         seen = [runner.before(params, batch_stats, batch, frames) for frames in parts]
         joined = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *jax.device_get(seen))
         no_losses = np.zeros((len(chunk.members), len(parts) * runner.segment, 0))
         healthy = np.full(len(chunk.members), HEALTHY)
         results = _unpack(people, chunk, (*joined, no_losses, healthy), reasons)
         yield from _timed(results, since)
+        since = time.monotonic()
 
 
 def personalize_people(
@@ -219,9 +220,8 @@ def personalize_people(
       on_segment: is told, after each segment, the mean loss and how many frames were worked off.
     """
     keep, shared = keep or {}, runner.everywhere(shared)
-    for chunk in chunks:
-        since = time.monotonic()
-        batch, parts, reasons = _stack(people, chunk, runner)
+    since = time.monotonic()
+    for chunk, batch, parts, reasons in _stacked(people, chunks, runner):
         keys = runner.spread(person_keys([people[i] for i in chunk.members], seed))
         kept: dict[int, partition.Flat] = {}
 
@@ -242,10 +242,25 @@ def personalize_people(
                 learned = _weights_of(progress, row) if keep_learned else None
                 result = result._replace(trainable=kept.get(index), learned=learned)
             yield index, result
+        since = time.monotonic()
+
+
+def _stacked(people, chunks: Sequence[Chunk], runner: Runner) -> Iterator[tuple]:
+    """Every chunk with its people on the devices, and what else `_stack` gives.
+
+    The next chunk's frames are read while this one is worked for: at most two are in memory.
+    """
+    with concurrent.futures.ThreadPoolExecutor(1) as reading:
+        ahead = [reading.submit(_stack, people, chunk, runner) for chunk in chunks[:1]]
+        for chunk, following in zip(chunks, [*chunks[1:], None]):
+            batch, parts, reasons = ahead.pop().result()
+            if following:
+                ahead.append(reading.submit(_stack, people, following, runner))
+            yield chunk, runner.spread(batch), parts, reasons
 
 
 def _stack(people, chunk: Chunk, runner: Runner):
-    """(the chunk's people on the devices, frame indices of each segment, who is unreadable).
+    """(the chunk's people on the host, frame indices of each segment, who is unreadable).
 
     The last as `stack_readable` gives it.
     """
@@ -253,7 +268,7 @@ def _stack(people, chunk: Chunk, runner: Runner):
     parts = segments(max(len(clip.frames) for clip in members), runner.segment)
     frames = len(segments(chunk.frames, runner.segment)) * runner.segment
     batch, reasons = stack_readable(members, frames=frames, size=chunk.size)
-    return runner.spread(batch), parts, reasons
+    return batch, parts, reasons
 
 
 def _rows(chunk: Chunk) -> list[tuple[int, int]]:

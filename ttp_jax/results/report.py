@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from ttp_jax import places
 from ttp_jax.data.clips import Clip, Labels
 from ttp_jax.data.skeletons import Skeleton
 from ttp_jax.files import whole_file
@@ -320,7 +321,7 @@ def write_report(
       pictures: what `report.md` shows: absolute paths, or relative to `workdir`. Captions follow
         from the start of file names: people, losses, gain, person, hero.
     """
-    workdir = pathlib.Path(workdir).absolute()
+    workdir = places.place(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     report = _plain(report)
     data = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + '\n'

@@ -115,14 +115,23 @@ class Run:
         return part
 
     def batches(self, first: int) -> Iterator[pairs.Pairs]:
-        """The batches of the steps from `first` on, the same whether in memory or not."""
+        """The batches of the steps from `first` on, the same whether in memory or not.
+
+        Of several processes that train together each has its own part of every batch.
+        """
         config = self.config.train
-        which = dict(first=first, steps=config.steps, batch=config.batch, seed=self.config.seed)
+        which: dict[str, Any] = dict(first=first, steps=config.steps, batch=config.batch)
+        which |= dict(seed=self.config.seed, part=self.part)
         if first >= config.steps:
             return iter(())
         if self.bank is None:
             return stream.batches(self.data.train, workers=self.config.data.workers, **which)
         return pairs.batches(self.bank, **which)
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """The part of a training batch that this process sees, as `pairs.rows_of` takes it."""
+        return jax.process_index(), jax.process_count()
 
     def first_state(self) -> train.TrainState:
         """This workdir's newest state; or a fresh one, maybe with weights from elsewhere."""

@@ -11,6 +11,7 @@ import pathlib
 from collections.abc import Iterable
 
 from ttp_jax.files import whole_file
+from ttp_jax.files.lines import Lines
 from ttp_jax.results import rows
 from ttp_jax.results.rows import Row
 
@@ -20,12 +21,14 @@ class Ledger:
 
     def __init__(self, folder: pathlib.Path):
         self.path = folder / 'results.jsonl'
+        self.lines = Lines(self.path)
 
     def begin(self, phase: str, done: Iterable[Row]) -> None:
         """Puts those rows of a phase that stand in the place of all that the file has of it.
 
         A row that is there already, of the same result, keeps the host that it names.
         """
+        self.lines.flush()
         found = rows.read(self.path)
         others = [row for row in found if row['phase'] != phase]
         known = {row['id']: row for row in found if row['phase'] == phase}
@@ -33,12 +36,12 @@ class Ledger:
         self._replace(rows.joined(others, rows.as_known(done, known)))
 
     def add(self, row: Row) -> None:
-        """One more line, on its way to the disk when this returns."""
-        with open(self.path, 'a', encoding='utf-8') as file:
-            file.write(rows.text([row]))
+        """One more line (`lines`)."""
+        self.lines.add(rows.text([row]))
 
     def close(self) -> None:
         """Puts the lines in order, by id."""
+        self.lines.flush()
         self._replace(rows.joined(rows.read(self.path)))
 
     def _replace(self, found: list[Row]) -> None:

@@ -8,14 +8,16 @@ dies stops no other one; the same command, on any machine, goes on with what it 
 import contextlib
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import jax
 from ml_collections import ConfigDict
 
-from ttp_jax.personalize import capacity
+from ttp_jax.files import checkpoint
 from ttp_jax.run import check_config, collect, job, lock, shares
 from ttp_jax.run.build import Run
-from ttp_jax.run.hosts import Hosts
+from ttp_jax.run.hosts import Hosts, connected
+from ttp_jax.run.training import train_phase
 
 
 def execute(config: ConfigDict, workdir: pathlib.Path, hosts: Hosts) -> dict | None:
@@ -24,19 +26,35 @@ def execute(config: ConfigDict, workdir: pathlib.Path, hosts: Hosts) -> dict | N
     Raises ValueError for what it cannot begin with, such as another job of the same host in the
     same workdir; with `config.strict` also where somebody of its people has failed.
     """
-    check_config.check(config, devices=len(capacity.training_devices()))
+    check_config.check(config, devices=hosts.count)
     with contextlib.ExitStack() as held:
         held.enter_context(lock.held(workdir, shared=True))
         own = hold_own(held, workdir, hosts)
-        run = job.begin(config, workdir, hosts=hosts)
+        untrained = (checkpoint.newest_step(workdir / 'checkpoints') or 0) < config.train.steps
+        run = (
+            trained(config, workdir, hosts)
+            if untrained
+            else job.begin(config, workdir, hosts=hosts)
+        )
         people = shares.shared_out(run.data.test, hosts.count)
-        if own:
-            work(run, people[hosts.index], hosts.index)
-        for share in [*range(hosts.index + 1, hosts.count), *range(hosts.index)]:
-            take_up(run, people[share], share)
         marks = {phase: run.mark(phase) for phase in phases(config)}
+        if own:
+            work(run, people[hosts.index], hosts.index, marks)
+        for share in [*range(hosts.index + 1, hosts.count), *range(hosts.index)]:
+            take_up(run, people[share], share, marks)
         found = collect.finished(config, workdir, run.data, marks)
         return collect.report(found) if isinstance(found, collect.Finished) else None
+
+
+def trained(config: ConfigDict, workdir: pathlib.Path, hosts: Hosts) -> Run:
+    """The run after joint training, which takes all hosts; they are on their own again then."""
+    with connected(hosts):
+        run = job.begin(config, workdir, hosts=hosts)
+        with run.phase('train'):
+            train_phase(run)
+        run.state = jax.device_get(run.state)  # it was on the devices of all
+        run.checkpoints.close()
+    return run
 
 
 def phases(config: ConfigDict) -> list[str]:
@@ -58,24 +76,25 @@ def hold_own(held: contextlib.ExitStack, workdir: pathlib.Path, hosts: Hosts) ->
     return True
 
 
-def take_up(run: Run, people: Sequence[int], share: int) -> None:
-    """Works for a share that is not done, if nobody else does."""
+def take_up(run: Run, people: Sequence[int], share: int, marks: Mapping[str, str]) -> None:
+    """Works for a share that is not done, if nobody else does; marks: the run's, by phase."""
     folder = shares.folder(run.workdir, share)
     note = f', {shares.IN_PLACE} host {share}'
     with contextlib.suppress(lock.Taken), lock.held(folder, note=note):
-        if not is_done(run, people, folder):
-            work(run, people, share)
+        if not is_done(run, people, folder, marks):
+            work(run, people, share, marks)
 
 
-def is_done(run: Run, people: Sequence[int], folder: pathlib.Path) -> bool:
+def is_done(
+    run: Run, people: Sequence[int], folder: pathlib.Path, marks: Mapping[str, str]
+) -> bool:
     """Whether a share is done by its own word: of these people, in every phase, by this run."""
     done = shares.read(folder)
     expected = shares.digest_of([run.data.test[index] for index in people])
-    marks = {phase: run.mark(phase) for phase in phases(run.config)}
     return done is not None and (done.people, done.marks) == (expected, marks)
 
 
-def work(run: Run, people: Sequence[int], share: int) -> None:
+def work(run: Run, people: Sequence[int], share: int, marks: Mapping[str, str]) -> None:
     """Works for a share whose lock is held, and says that it is done."""
     if not people:
         return
@@ -83,11 +102,11 @@ def work(run: Run, people: Sequence[int], share: int) -> None:
     part = run.of_share(people, folder)
     _, made = job.for_everyone(part) if part.people else ([], {})
     part.ledger.close()
-    if is_done(run, people, folder) and not any(made.values()):
+    if is_done(run, people, folder, marks) and not any(made.values()):
         return  # by an earlier start, which took the time
     done = shares.Done(
         shares.digest_of([run.data.test[index] for index in people]),
-        {phase: run.mark(phase) for phase in phases(run.config)},
+        marks,
         part.refused,
         part.seconds,
         made,

@@ -31,7 +31,9 @@ class Lines:
 
 
 @contextlib.contextmanager
-def bar(phase: str, *, total: int, unit: str = 'step', initial: int = 0) -> Iterator[tqdm.tqdm]:
+def bar(
+    phase: str, *, total: int, unit: str = 'step', initial: int = 0, shown: bool = True
+) -> Iterator[tqdm.tqdm]:
     """A bar of `total` units; call `.update(n)` and `.set_postfix(loss=...)` on it.
 
     total: 0 where nobody knows how many there will be.
@@ -41,6 +43,7 @@ def bar(phase: str, *, total: int, unit: str = 'step', initial: int = 0) -> Iter
         desc=f'{phase:<8}',
         total=total or None,
         initial=initial,
+        disable=not shown,
         unit=unit,
         file=Lines(sys.stderr) if quiet else sys.stderr,
         smoothing=0.05,

@@ -3,6 +3,9 @@
 Steps are started ahead of the devices that compute them. The host waits for results only where it
 logs or saves, and sees only there whether a step's numbers were finite: if not, training ends with
 the step named, and nothing is saved that came after it.
+
+Several processes that are connected train together: each reads its own part of a batch, all hold
+the same state, and the first of them logs and, through Orbax, writes checkpoints.
 """
 
 import contextlib
@@ -10,15 +13,17 @@ import json
 import math
 import pathlib
 import time
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
 import tensorboardX
+from jax.experimental import multihost_utils
 
-from ttp_jax import train
+from ttp_jax import places, train
 from ttp_jax.files import whole_file
 from ttp_jax.files.checkpoint import Checkpoints
+from ttp_jax.files.lines import Lines
 from ttp_jax.personalize import capacity
 from ttp_jax.run import interrupt, progress
 from ttp_jax.run.build import Run
@@ -32,14 +37,20 @@ def train_phase(run: Run) -> None:
     """
     config, first = run.config.train, int(run.state.step)
     window = Window(batch=config.batch)
-    log = MetricsLog(run.workdir, first)
-    profile = Profile(run.workdir / 'profile', tuple(config.profile))
-    steps = progress.bar('train', total=config.steps, initial=first)
+    writes = jax.process_index() == 0
+    log = MetricsLog(run.workdir, first) if writes else NoLog()
+    profiled = writes and not places.in_store(run.workdir)  # JAX writes to disks alone
+    profile = Profile(run.workdir / 'profile', tuple(config.profile) if profiled else ())
+    steps = progress.bar('train', total=config.steps, initial=first, shown=writes)
     stopping = interrupt.heeded()
     with finishing_saves(run.checkpoints), log, profile, steps as bar, stopping as stop:
         profile.before(first + 1, run.state)
         for index, state, metrics in train.fit(
-            run.state, run.batches(first), step=training_step(run), seed=run.config.seed
+            run.state,
+            run.batches(first),
+            step=training_step(run),
+            seed=run.config.seed,
+            part=run.part,
         ):
             run.state = state
             window.add(index, metrics)
@@ -51,10 +62,20 @@ def train_phase(run: Run) -> None:
                 window.finite_rows()  # or nothing is saved
                 run.checkpoints.save(state)
             bar.update()
-            if stop.asked:
-                save_and_stop(run, window, stop.name)
+            if asked_anywhere(stop, often=index % config.log_every == 0):
+                save_and_stop(run, window, stop.name or 'another host')
             profile.before(index + 1, state)
     run.checkpoints.save(run.state)
+
+
+def asked_anywhere(stop: interrupt.Flag, *, often: bool) -> bool:
+    """Whether any of the processes was asked to stop: they can only save together.
+
+    often: whether to ask the others now, which takes time; a process alone needs not.
+    """
+    if jax.process_count() == 1:
+        return stop.asked
+    return often and bool(multihost_utils.process_allgather(np.array(stop.asked)).any())
 
 
 def save_and_stop(run: Run, window: 'Window', why: str) -> NoReturn:
@@ -133,28 +154,42 @@ class Window:
         return values
 
 
+class NoLog(contextlib.nullcontext):
+    """Of a process that writes no metrics."""
+
+    def __enter__(self):
+        return self
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Does nothing."""
+
+
 class MetricsLog(contextlib.AbstractContextManager):
     """Metrics to `metrics.jsonl` and TensorBoard, behind those of the first `done` steps.
 
+    In a store there are no files for TensorBoard, which have to be appended to.
     What a run that was stopped has logged of later steps goes: they are trained again.
     """
 
     def __init__(self, workdir: pathlib.Path, done: int):
         drop_lines_after(done, workdir / 'metrics.jsonl')
-        self.lines = open(workdir / 'metrics.jsonl', 'a', buffering=1)
-        self.board = tensorboardX.SummaryWriter(
-            str(workdir / 'tensorboard'), purge_step=done + 1 if done else None
-        )
+        self.lines = Lines(workdir / 'metrics.jsonl')
+        self.board: Any = None
+        if not places.in_store(workdir):
+            self.board = tensorboardX.SummaryWriter(
+                str(workdir / 'tensorboard'), purge_step=done + 1 if done else None
+            )
 
     def write(self, step: int, values: dict[str, float], prefix: str = 'train') -> None:
         """One line, one point per curve."""
-        self.lines.write(json.dumps({'step': step, **values}) + '\n')
-        for name, value in values.items():
+        self.lines.add(json.dumps({'step': step, **values}) + '\n')
+        for name, value in values.items() if self.board else ():
             self.board.add_scalar(f'{prefix}/{name}', value, step)
 
     def __exit__(self, *_):
-        self.lines.close()
-        self.board.close()
+        self.lines.flush()
+        if self.board:
+            self.board.close()
 
 
 def drop_lines_after(step: int, path: pathlib.Path) -> None:

@@ -8,7 +8,6 @@ red only for what is wrong, orange for whom personalization hurt.
 """
 
 import os
-import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+
+from ttp_jax import places
+from ttp_jax.files import whole_file
 
 INK, FAINT, PAPER, SHADE = '#22262B', '#6B727C', '#FFFFFF', '#E9EBEE'
 SIDES = {'left': '#FFB000', 'right': '#4AA3FF'}  # of the body
@@ -70,9 +72,10 @@ def new_canvas(width: int, height: int) -> tuple[Figure, Axes]:
 
 def save(figure: Figure, path: str | os.PathLike) -> None:
     """Writes the figure as a PNG and makes its folder."""
-    path = pathlib.Path(path)
+    path = places.place(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format='png', dpi=DPI)
+    with whole_file.replacing(path) as temporary:
+        figure.savefig(temporary, format='png', dpi=DPI)
 
 
 def show(axes: Axes, image: np.ndarray, left: float, top: float, size: tuple[int, int]) -> Panel:
