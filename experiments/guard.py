@@ -5,11 +5,12 @@
 
 Each RUN is the workdir of a run without a guard, finished or not: its stored predictions and its
 people's labels are read, nothing is computed anew. The people of a run are judged by a rule that
-was fitted on the other runs; those of a single run, in five folds, by one fitted on the other
-folds; with --judge the people of another run, by one fitted on all of RUN. The table says how many
-hurt people it keeps from harm, how much gain it gives up, and how well its estimate ranks people by
-their true gain. With --out the rules fitted on everyone are written, one for each phase, for
-`--config.personalize.guard`; they keep whom harm threatens above --most-harm, nobody at 1.
+was fitted on runs of other seeds, who are other people; those of a single seed, in five folds, by
+one fitted on the other folds; with --judge the people of another run, by one fitted on all of RUN.
+The table says how many hurt people it keeps from harm, how much gain it gives up, and how well its
+estimate ranks people by their true gain. With --out the rules fitted on everyone are written, one
+for each phase, for `--config.personalize.guard`; they keep whom harm threatens above --most-harm,
+nobody at 1.
 """
 
 import argparse
@@ -147,11 +148,17 @@ def judged(features: np.ndarray, rule: guard.Rule) -> Guess:
     return Guess(*np.array([guard.estimate(each, rule) for each in features]).reshape(-1, 2).T)
 
 
-def folds_of(runs: Sequence[People], *, folds: int, seed: int = 0) -> np.ndarray:
-    """The fold of each person `[N]`: their run, or one by chance where there is a single run."""
-    if len(runs) > 1:
-        return np.repeat(np.arange(len(runs)), [len(run.gains) for run in runs])
-    return np.random.default_rng(seed).permutation(len(runs[0].gains)) % folds
+def folds_of(
+    runs: Sequence[People], seeds: Sequence[int], *, folds: int, seed: int = 0
+) -> np.ndarray:
+    """The fold of each person `[N]`: their run's seed, or one by chance where all are the same.
+
+    seeds: of each run. Two runs of one seed have the same people.
+    """
+    counts = [len(run.gains) for run in runs]
+    if len(set(seeds)) > 1:
+        return np.repeat(seeds, counts)
+    return np.random.default_rng(seed).permutation(sum(counts)) % folds
 
 
 # --- what came of it -------------------------------------------------------------------------
@@ -220,7 +227,9 @@ def study_phase(arguments: argparse.Namespace, phase: str) -> guard.Rule:
             f'least {2 * arguments.folds}'
         )
     rule = fit(people, ridge=arguments.ridge, most_harm=arguments.most_harm)
-    guess = guesses(people, folds_of(runs, folds=arguments.folds), ridge=arguments.ridge)
+    seeds = [config['seed'] for config in configs_of(arguments.runs)]
+    fold = folds_of(runs, seeds, folds=arguments.folds)
+    guess = guesses(people, fold, ridge=arguments.ridge)
     print(f'--- {phase}')
     if arguments.judge:
         others = read_run(arguments.judge, phase)
@@ -230,9 +239,14 @@ def study_phase(arguments: argparse.Namespace, phase: str) -> guard.Rule:
     return rule._replace(gain_error=float(np.std(people.gains - guess.gains)))
 
 
+def configs_of(runs: Sequence[pathlib.Path]) -> list[dict]:
+    """The config of each run."""
+    return [json.loads((run / 'config.json').read_text()) for run in runs]
+
+
 def provenance(arguments: argparse.Namespace) -> str:
     """Whom the rules are fitted on, for their file."""
-    configs = [json.loads((run / 'config.json').read_text()) for run in arguments.runs]
+    configs = configs_of(arguments.runs)
     names = sorted({config['data']['name'] for config in configs})
     seeds = ', '.join(str(config['seed']) for config in configs)
     return f'test people of {len(configs)} runs on {", ".join(names)} data, seeds {seeds}'

@@ -9,8 +9,10 @@ import scipy.io
 
 from experiments.fuzz import __main__ as fuzz
 from experiments.fuzz import spoil, surfaces, templates
-from ttp_jax.data import bbc_pose, penn_action
+from ttp_jax.data import bbc_pose, human36m, penn_action, prepared
+from ttp_jax.data.people import tracks
 from ttp_jax.files import predictions
+from ttp_jax.results import rows
 from ttp_jax.run import isolation, resume
 
 
@@ -65,6 +67,20 @@ def test_a_first_frame_that_is_a_folder_or_a_dead_link_is_named(tmp_path):
     assert '13/4.jpg: cannot be read' in refused['13'] and '17/4.jpg: cannot' in refused['17']
 
 
+def test_a_prepared_clip_that_lacks_frames_is_its_person_s_failure_alone():
+    label = {
+        'clip': b'0007',
+        'clip_start': 2,
+        'size': np.zeros(2, int),
+        'joints': np.zeros((3, 13, 2), np.float32),
+        'visibility': np.ones((3, 13), np.float32),
+        'boxes': np.zeros((3, 4), np.float32),
+    }
+    assert len(prepared._clip(label, [{}] * 5, 'penn_action').frames) == 3
+    with pytest.raises(ValueError, match='clip 0007: its frames end at record 5, but .* has 4'):
+        usable([prepared._clip(label, [{}] * 4, 'penn_action')])
+
+
 def test_a_damaged_archive_is_named_wherever_it_is_damaged(tmp_path):
     path = tmp_path / 'person.npz'
     arrays = {'joints': np.random.default_rng(0).normal(size=(9, 13, 2))}
@@ -91,6 +107,27 @@ def test_a_workdir_s_garbled_config_is_named(tmp_path, content):
     assert '\n' not in str(error.value)
     (tmp_path / 'config.json').write_text(json.dumps({'seed': 1}))
     assert resume.read_config(tmp_path / 'config.json') == {'seed': 1}
+
+
+def test_whatever_a_pickle_says_of_itself_is_told_in_one_line(tmp_path):
+    root = templates.human36m(tmp_path / 'human36m')
+    next(root.glob('*/*.pkl')).write_bytes(b'Pwhoever\n.')
+    with pytest.raises(ValueError, match='.pkl: not a readable label file') as error:
+        human36m.human36m_clips(root, split='test')
+    assert '\n' not in str(error.value)
+
+
+def test_results_that_are_no_text_are_named(tmp_path):
+    (tmp_path / 'results.jsonl').write_bytes(b'{"id": "\x8c\n\n')
+    with pytest.raises(ValueError, match='results.jsonl: line 1 is no person'):
+        rows.read(tmp_path / 'results.jsonl')
+
+
+@pytest.mark.parametrize('value', [1e20, -1e7, np.nan, np.inf])
+def test_a_box_that_no_picture_can_hold_is_named(value):
+    track = tracks.Track('ann', np.arange(2), np.float32([[1, 1, 20, 30], [1, 1, value, 30]]))
+    with pytest.raises(ValueError, match='person ann: the box of frame 1 is '):
+        tracks.check(track, (48, 64))
 
 
 @pytest.mark.parametrize('name', ['labels', 'config', 'boxes'])

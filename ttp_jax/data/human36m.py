@@ -169,7 +169,8 @@ def _read_labels(path: pathlib.Path, split: str) -> dict[Key, list[Frame]]:
         with path.open('rb') as file:
             labels = _Unpickler(file, encoding='latin1').load()
     except Exception as error:  # broken bytes surface as almost anything
-        raise ValueError(f'{path}: not a readable label file ({error})') from None
+        told = ' '.join(str(error).split())
+        raise ValueError(f'{path}: not a readable label file ({told})') from None
     if not isinstance(labels, dict) or not all(map(_is_sequence, labels.items())):
         raise ValueError(
             f'{path}: expected a dict from (subject, action, subaction, camera) to a '

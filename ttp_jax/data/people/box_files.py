@@ -153,7 +153,8 @@ def _tracks(people: Mapping[str, Iterable[Sequence[float]]], path: pathlib.Path)
 
 
 def _track(person: str, rows: np.ndarray, path: pathlib.Path) -> Track:
-    frames = rows[:, 0].astype(int)
+    with np.errstate(invalid='ignore'):  # what is no number is told below
+        frames = rows[:, 0].astype(int)
     wrong = (frames != rows[:, 0]) | (frames < 0)
     if wrong.any():
         raise ValueError(

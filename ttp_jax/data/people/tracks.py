@@ -13,6 +13,8 @@ import numpy as np
 from absl import logging
 from scipy import ndimage
 
+_FARTHEST = 1e6  # pixels; no picture is that large
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Track:
@@ -84,6 +86,7 @@ def check(track: Track, size: tuple[int, int]) -> None:
     boxes = track.boxes
     for bad, what in (
         (~np.isfinite(boxes).all(axis=1), 'finite numbers'),
+        (~(np.abs(boxes) <= _FARTHEST).all(axis=1), f'numbers of at most {_FARTHEST:g}'),
         ((boxes[:, 2:] < boxes[:, :2]).any(axis=1), 'x1 <= x2 and y1 <= y2'),
         (
             (boxes[:, 2:] < 0).any(axis=1) | (boxes[:, :2] >= size[::-1]).any(axis=1),
