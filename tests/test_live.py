@@ -86,5 +86,15 @@ def test_a_stream_is_written_as_it_comes(tmp_path, model_file):
         assert len(rows) == 4 * 13 and {row['personalized'] for row in rows} == {personalized}
     with av.open(str(tmp_path / 'run' / 'before_after.mp4')) as container:
         assert sum(1 for _ in container.decode(video=0)) == 4
-    with pytest.raises(ValueError, match=r'expected \(.online.,\) for a camera or a stream'):
-        video_job.execute(asked(input='camera:0', checkpoint=str(model_file)), tmp_path / 'no')
+
+
+@pytest.mark.parametrize(
+    'values, message',
+    [
+        ({}, r'expected \(.online.,\) for a camera or a stream'),
+        ({'schedules': ('online',), 'preview': 3.0}, r'config\.preview is 3\.0, which a camera'),
+    ],
+)
+def test_what_a_camera_has_no_use_for_is_named(tmp_path, values, message):
+    with pytest.raises(ValueError, match=message):
+        video_job.execute(asked(input='camera:0', **values), tmp_path / 'run')

@@ -33,6 +33,11 @@ def execute(config: ConfigDict, workdir: pathlib.Path) -> str:
             f"config.schedules is {tuple(config.schedules)}, expected ('online',) for a camera or "
             'a stream, of which the future is not known: --config=configs/video.py:online'
         )
+    for key in ('preview', 'smoothing'):
+        if config[key]:
+            raise ValueError(
+                f'config.{key} is {config[key]!r}, which a camera or a stream has no use for'
+            )
     with lock.held(workdir):
         return _execute(config, workdir)
 
