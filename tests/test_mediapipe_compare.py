@@ -24,3 +24,10 @@ def test_a_detectors_boxes_are_near_the_true_ones_and_move_smoothly():
     assert 0.01 < off[:, 0].std() / 100 < 0.04 and np.abs(off.mean(axis=0)).max() < 2
     size = np.diff(found.reshape(-1, 2, 2), axis=1)[:, 0] + 1
     assert 0.03 < np.log(size[:, 1] / 200).std() < 0.09
+
+
+def test_gaps_are_filled_from_the_nearest_frame():
+    joints = np.arange(5.0)[:, None, None] * np.ones((5, 13, 2))
+    joints[[0, 2, 3]] = np.nan
+    assert mediapipe_compare.filled(joints)[:, 0, 0].tolist() == [1, 1, 1, 4, 4]
+    assert (mediapipe_compare.filled(joints * np.nan) < -1000).all()
