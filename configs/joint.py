@@ -64,9 +64,8 @@ def own_labels(name: str) -> ConfigDict:
     """Labels that somebody brings, few of them: the network of people learns their joints."""
     config = defaults.as_trained(checkpoint.config_beside(str(ttp_jax.PEOPLE)))
     config.checkpoint = str(ttp_jax.PEOPLE)
-    config.data.update(
-        {'name': name, 'train_people': 0, 'test_people': 0, 'frames': 100, 'validation': 0.2}
-    )
+    config.data.update({'name': name, 'train_people': 0, 'test_people': 0, 'validation': 0.2})
+    config.data.frames = 100 if name == 'deeplabcut' else 0
     config.train.update(
         {'steps': 600, 'rebuilt_every': 1, 'learning_rate': 3e-4, 'drops': (), 'warmup': 30}
     )

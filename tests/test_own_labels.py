@@ -9,10 +9,11 @@ import pytest
 from test_main import tiny_config
 
 import ttp_jax
+from configs import joint
 from ttp_jax.data import coco, deeplabcut, sets, skeletons
 from ttp_jax.networks.joints import with_joints
 from ttp_jax.results import metrics, report
-from ttp_jax.run import job
+from ttp_jax.run import check_config, job
 
 # --- skeletons -------------------------------------------------------------------------------
 
@@ -237,6 +238,18 @@ def test_joints_of_the_same_name_keep_what_they_have_learned():
         found['affinity_transformer']['queries'], [[-1, -1], [2, 3], [0, 1], [-1, -1]]
     )
     np.testing.assert_array_equal(found['encoder'], [1, 1])
+
+
+@pytest.mark.parametrize(
+    'name, make', [('coco', label_files.coco), ('deeplabcut', label_files.deeplabcut)]
+)
+def test_the_configs_are_ready_to_run(tmp_path, name, make):
+    config = joint.get_config(name)
+    config.data.root = str(make(tmp_path / 'own'))
+    whole = check_config.with_own_labels(config, tmp_path / 'run')
+    check_config.check(whole)
+    assert check_config.labels_of(whole)[0].joints == label_files.PARTS
+    assert config.data.skeleton == ''  # the caller's is left as it was
 
 
 def own_config(name, root):

@@ -1,5 +1,9 @@
 """Videos are read whatever they are, and what is wrong with one is said in one line."""
 
+import subprocess
+import sys
+
+import av
 import cv2
 import numpy as np
 import pytest
@@ -103,3 +107,35 @@ def test_a_file_of_sound_alone(tmp_path):
         container.mux(stream.encode(sound))
     with pytest.raises(ValueError, match=r'a\.wav: holds no video stream'):
         video.open_videos(tmp_path / 'a.wav')
+
+
+def test_a_film_of_twenty_minutes_takes_no_more_memory_than_a_short_one(tmp_path):
+    frames = 20 * 60
+    path = tmp_path / 'long.mp4'
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream('libx264', rate=1, options={'preset': 'ultrafast'})
+        stream.width, stream.height, stream.pix_fmt = 256, 192, 'yuv420p'
+        image = np.zeros((192, 256, 3), np.uint8)
+        for t in range(frames):
+            image[:, t % 200 : t % 200 + 50] = t % 251
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format='rgb24')))
+        container.mux(stream.encode(None))
+    program = (
+        'import resource, sys\n'
+        'from ttp_jax.data import video\n'
+        'from ttp_jax.data.people import footage\n'
+        'found = video.open_videos(sys.argv[1])[0]\n'
+        'most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n'
+        'footage.shots(found, seconds=20)\n'
+        'first = most()\n'
+        'print(footage.shots(found)[0], (most() - first) // 1024)\n'
+    )
+    command = [sys.executable, '-c', program, str(path)]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    decoded, more = map(int, told.split())
+    assert decoded == frames == found_length(path)
+    assert more < 60  # MiB; all frames together are 169
+
+
+def found_length(path):
+    return video.open_videos(path)[0].length()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import pathlib
 
 import av
 import model_files
@@ -93,3 +94,15 @@ def test_a_video_that_is_not_there_is_named_before_anything_is_made(tmp_path):
     model = model_files.pack(tmp_path / 'm.safetensors')
     with pytest.raises(ValueError, match=r'none\.mp4: no such file or folder'):
         video_job.execute(asked(input='none.mp4', checkpoint=str(model)), tmp_path / 'run')
+
+
+def test_the_example_of_the_readme_has_a_box_in_every_frame():
+    from ttp_jax.data import video
+    from ttp_jax.data.people import box_files
+
+    docs = pathlib.Path(__file__).resolve().parents[1] / 'docs'
+    (film,) = video.open_videos(docs / 'example.mp4')
+    ((person,),) = box_files.read(docs / 'example.csv', videos=['example']).values()
+    frames = [frame.index for frame in film.frames()]
+    assert person.frames.tolist() == frames and len(frames) == film.length() > 24
+    assert (docs / 'example.mp4').stat().st_size < 300_000

@@ -168,7 +168,7 @@ def _read_file(path: pathlib.Path) -> Iterator[Frame]:
         for index, frame in enumerate(_decoded(container, stream, faults)):
             time = index / rate if frame.time is None else frame.time
             start = time if start is None else start
-            yield Frame(index, time - start, _upright(frame))
+            yield Frame(index, time - start, upright(frame))
     if faults:
         logging.warning(
             '%s: damaged in %d places (%s); the %d frames that could be decoded are kept',
@@ -197,7 +197,7 @@ def _decoded(container, stream, faults: list[str]) -> Iterator[av.VideoFrame]:
             faults.append(str(error.strerror))
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
+def upright(frame: av.VideoFrame) -> np.ndarray:
     """RGB as it is to be shown; the mark says how far to turn it, anticlockwise, in degrees."""
     image = frame.to_ndarray(format='rgb24')
     return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90) % 4))

@@ -182,10 +182,11 @@ def video(schedule: str) -> ConfigDict:
     return ConfigDict(
         {
             'seed': 0,
-            'input': '',  # a video; or a folder or pattern (in quotes) of videos or frames
+            'input': '',  # a video, folder or pattern of videos or frames; camera:0; a stream's URL
             'boxes': '',  # CSV, MOTChallenge tracks or COCO detections; '': the whole picture
             'checkpoint': str(ttp_jax.PEOPLE),  # the model to start from; this one finds people
             'schedules': (schedule,),  # 'online', 'offline'; (): only predict
+            'seconds': 0.0,  # how much of it is read; 0: all of it
             'preview': 0.0,  # so many seconds come first, in a folder of their own
             'smoothing': '',  # 'one_euro' or 'savitzky_golay': keypoints_smoothed.csv as well
             'flip_test': True,  # predict from the mean over an image and its mirror image

@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from ttp_jax import train
 from ttp_jax.data.clips import Clip
 from ttp_jax.data.people import cut_out, tracks
+from ttp_jax.data.skeletons import Skeleton
 from ttp_jax.files import checkpoint, digest, personal
 from ttp_jax.networks import layers, perceptual
 from ttp_jax.networks.model import PoseModel
@@ -60,11 +61,11 @@ class Estimator:
 
     def predict(self, frames: Sequence[np.ndarray], boxes=None) -> Keypoints:
         """The joints in every frame. Raises ValueError for frames or boxes that are none."""
-        clip, where, chunk = _prepared(frames, boxes, side=self._side)
+        clip, where, chunk = _prepared(frames, boxes, side=self.side)
         results = many_people.predict_people(
             [clip],
             [chunk],
-            runner=self._runner('online'),
+            runner=self.runner('online'),
             params=self.params,
             batch_stats=self.batch_stats,
         )
@@ -86,14 +87,14 @@ class Estimator:
         """
         if mode not in SCHEDULES:
             raise ValueError(f'mode is {mode!r}, expected one of {", ".join(SCHEDULES)}')
-        clip, where, chunk = _prepared(frames, boxes, side=self._side)
+        clip, where, chunk = _prepared(frames, boxes, side=self.side)
         if len(clip.frames) < 2:
             raise ValueError(f'found {len(clip.frames)} frame(s) to personalize to, expected two')
         results = many_people.personalize_people(
             [clip],
             [chunk],
-            runner=self._runner(mode),
-            shared=self._shared,
+            runner=self.runner(mode),
+            shared=self.shared,
             seed=seed,
             keep={0: len(clip.frames) - 1},
         )
@@ -102,7 +103,7 @@ class Estimator:
         if judged.status != verdict.PERSONALIZED or adapted.trainable is None:
             before = self.predict(frames, boxes)
             return self, before._replace(status=judged.status, reason=judged.reason)
-        params = partition.merge(adapted.trainable, self._shared.frozen)
+        params = partition.merge(adapted.trainable, self.shared.frozen)
         found = self._keypoints(adapted, where)._replace(status=verdict.PERSONALIZED)
         return dataclasses.replace(self, params=params), found
 
@@ -116,25 +117,31 @@ class Estimator:
         """
         personal.save(
             pathlib.Path(path),
-            self._shared.trainable,
-            base._shared.trainable,
+            self.shared.trainable,
+            base.shared.trainable,
             digest=base._digest,
             form=form,
         )
 
     def with_person(self, path: str | pathlib.Path) -> 'Estimator':
         """This estimator with what `save` wrote; raises ValueError unless it was the base then."""
-        shared = self._shared
+        shared = self.shared
         mine = personal.load(pathlib.Path(path), shared.trainable, digest=self._digest)
         return dataclasses.replace(self, params=partition.merge(mine, shared.frozen))
 
     @property
     def joints(self) -> tuple[str, ...]:
         """The names of the joints, in order."""
-        return check_config.labels_of(self.config)[0].joints
+        return self.skeleton.joints
 
     @property
-    def _side(self) -> int:
+    def skeleton(self) -> Skeleton:
+        """The joints, with bones to draw."""
+        return check_config.labels_of(self.config)[0]
+
+    @property
+    def side(self) -> int:
+        """Of what is kept of a frame for each crop, pixels at most."""
         return round(_DETAIL * self.config.crop.size)
 
     @functools.cached_property
@@ -150,7 +157,8 @@ class Estimator:
         return _perceptual_of(self.config)
 
     @functools.cached_property
-    def _shared(self) -> inner_loop.Shared:
+    def shared(self) -> inner_loop.Shared:
+        """What personalization starts from."""
         objective = check_config.adapting_objective(self.config, self._model)
         paper = objective.frozen if objective else ()
         trainable, frozen = partition.split(
@@ -160,7 +168,8 @@ class Estimator:
             trainable, frozen, self.batch_stats, self.loss_means, self._perceptual.weights
         )
 
-    def _runner(self, mode: str) -> many_people.Runner:
+    def runner(self, mode: str) -> many_people.Runner:
+        """The compiled pieces of personalization for a schedule."""
         return _runner(self.config.to_json(), mode)
 
     def _keypoints(self, adapted: many_people.Adapted, where: cut_out.Placement) -> Keypoints:
@@ -233,10 +242,13 @@ def _prepared(
         tracks.check(track, size)
     where = cut_out.place(track, size=size, side=side)
     parts = np.stack([where.cut(np.asarray(image)) for image in frames])
-    chunk = Chunk(
-        (0,), _up(len(parts), _FRAMES), (_up(parts.shape[1], _PIXELS), _up(parts.shape[2], _PIXELS))
-    )
+    chunk = Chunk((0,), _up(len(parts), _FRAMES), padded(parts.shape[1:3]))
     return Clip('person', parts, where.boxes(track.boxes)), where, chunk
+
+
+def padded(size: Sequence[int]) -> tuple[int, int]:
+    """(height, width) that frames are padded to, so that few sizes are compiled."""
+    return _up(size[0], _PIXELS), _up(size[1], _PIXELS)
 
 
 def _up(value: int, step: int) -> int:

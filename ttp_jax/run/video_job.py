@@ -11,26 +11,35 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from ttp_jax.data import live
 from ttp_jax.files import checkpoint, whole_file
 from ttp_jax.personalize import capacity
 from ttp_jax.results.exports import smoothing
-from ttp_jax.run import check_config, defaults, lock
+from ttp_jax.run import check_config, defaults, live_job, lock
 from ttp_jax.run.adaptation import adapted_phase, before_phase
 from ttp_jax.run.build import Run
 from ttp_jax.run.resume import check_workdir
 from ttp_jax.run.video_results import filmed, summary, write_video
 
+# GiB of decoded frames that are kept in memory; of a longer film they are read while they are used.
+RESIDENT = 1.0
+
 
 def execute(config: ConfigDict, workdir: pathlib.Path) -> str:
     """The whole job, maybe with a preview before it; returns what to tell the user."""
     check(config)
+    if live.is_live(config.input):
+        return live_job.execute(config, workdir)
     theirs = checkpoint.config_beside(config.checkpoint)
     told = []
     if config.preview:
-        settings = run_config(config, theirs, workdir / 'preview', seconds=config.preview)
+        shorter = min(config.preview, config.seconds or config.preview)
+        settings = run_config(config, theirs, workdir / 'preview', seconds=shorter)
         told.append(personalize_videos(config, settings, workdir / 'preview'))
         print(told[-1], flush=True)
-    return personalize_videos(config, run_config(config, theirs, workdir), workdir)
+    return personalize_videos(
+        config, run_config(config, theirs, workdir, seconds=config.seconds), workdir
+    )
 
 
 def check(config: ConfigDict) -> None:
@@ -47,7 +56,7 @@ def check(config: ConfigDict) -> None:
             f'config.smoothing is {config.smoothing!r}, expected one of '
             f'{", ".join(map(repr, smoothing.KINDS))}'
         )
-    for key, least in (('preview', 0), ('longest', 2), ('detail', 0.5)):
+    for key, least in (('preview', 0), ('seconds', 0), ('longest', 2), ('detail', 0.5)):
         if config[key] < least:
             raise ValueError(f'config.{key} is {config[key]}, expected at least {least}')
 
@@ -61,6 +70,7 @@ def run_config(
         {'seed': config.seed, 'checkpoint': config.checkpoint, 'pictures': config.pictures}
     )
     whole.train.steps = 0
+    whole.data.resident_gib = RESIDENT
     whole.personalize.update(schedules=tuple(config.schedules), flip_test=config.flip_test)
     whole.data.update(
         {

@@ -67,7 +67,7 @@ def prepared(
         pieces = [
             piece
             for whole in _unbroken(_within(track, frames), cuts=cuts, longest_gap=longest_gap)
-            for piece in _portioned(_smoothed(_filled(whole), smooth), longest)
+            for piece in _portioned(smoothed(_filled(whole), smooth), longest)
         ]
         usable = [piece for piece in pieces if len(piece.frames) > 1]
         if not usable:
@@ -133,7 +133,8 @@ def _filled(track: Track) -> Track:
     return dataclasses.replace(track, frames=frames, boxes=np.stack(boxes, 1).astype(np.float32))
 
 
-def _smoothed(track: Track, sigma: float) -> Track:
+def smoothed(track: Track, sigma: float) -> Track:
+    """The track with boxes smoothed over time by a Gaussian; sigma: in frames, 0: as it is."""
     if not sigma:
         return track
     boxes = ndimage.gaussian_filter1d(track.boxes, sigma, axis=0, mode='nearest')

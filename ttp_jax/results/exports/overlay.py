@@ -20,6 +20,8 @@ from ttp_jax.results.exports.keypoints import Found
 _LEAST, _MOST = 360, 720  # pixels of a half's longer side
 _GAP = 4
 
+Drawn = tuple[np.ndarray, np.ndarray]  # somebody's joints `[J, 2]` in a frame, scores `[J]`
+
 
 def write(
     path: pathlib.Path,
@@ -34,11 +36,30 @@ def write(
     frames: of the video, in order; rate: frames per second.
     """
     found = {name: [_by_frame(person) for person in people] for name, people in phases.items()}
+
+    def here(index: int) -> dict[str, list[Drawn]]:
+        return {
+            name: [each[index] for each in people if index in each]
+            for name, people in found.items()
+        }
+
+    pictures = (picture(frame.image, here(frame.index), skeleton=skeleton) for frame in frames)
+    write_pictures(path, pictures, rate=rate)
+
+
+def picture(
+    image: np.ndarray, phases: Mapping[str, Sequence[Drawn]], *, skeleton: Skeleton
+) -> np.ndarray:
+    """One frame `[H, W, 3]` with a half for each phase; people are (joints, scores)."""
+    halves = [_half(image, name, people, skeleton) for name, people in phases.items()]
+    return _even(_beside(halves))
+
+
+def write_pictures(path: pathlib.Path, pictures: Iterable[np.ndarray], *, rate: float) -> None:
+    """An MP4 of pictures `[H, W, 3]` uint8 RGB of one size, as they come."""
     with whole_file.replacing(path) as temporary, av.open(str(temporary), 'w', format='mp4') as out:
         stream = None
-        for frame in frames:
-            halves = [_half(frame, name, people, skeleton) for name, people in found.items()]
-            picture = _even(_beside(halves))
+        for picture in pictures:
             if stream is None:
                 stream = _stream(out, picture, rate)
             out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format='rgb24')))
@@ -46,7 +67,7 @@ def write(
             out.mux(stream.encode(None))
 
 
-def _by_frame(person: Found) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+def _by_frame(person: Found) -> dict[int, Drawn]:
     return {
         int(f): (joints, scores)
         for f, joints, scores in zip(person.frames, person.joints, person.scores)
@@ -64,14 +85,12 @@ def _stream(container, picture: np.ndarray, rate: float):
     return stream
 
 
-def _half(frame: Frame, name: str, people, skeleton: Skeleton) -> np.ndarray:
-    longer = max(frame.image.shape[:2])
+def _half(image: np.ndarray, name: str, people: Sequence[Drawn], skeleton: Skeleton) -> np.ndarray:
+    longer = max(image.shape[:2])
     scale = np.clip(longer, _LEAST, _MOST) / longer
-    image = drawing.enlarged(frame.image, scale)
-    for each in people:
-        if frame.index in each:
-            joints, scores = each[frame.index]
-            drawing.skeleton(image, drawing.moved(joints, scale), skeleton, scores=scores)
+    image = drawing.enlarged(image, scale)
+    for joints, scores in people:
+        drawing.skeleton(image, drawing.moved(joints, scale), skeleton, scores=scores)
     drawing.words(image, name, (8, 6))
     return image
 
