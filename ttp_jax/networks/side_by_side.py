@@ -70,7 +70,8 @@ def _lifted(window: Window) -> _Lifted:
     def forward_of_people(people, batched, x, kernel):
         if not batched[1]:
             return _in_one_batch(plain)(x, kernel), True
-        return _of_people(*_everyones(people, batched, x, kernel), plain), True
+        x, kernel = _everyones(people, batched, x, kernel)
+        return _of_people(x, kernel, plain), True
 
     @backward.def_vmap
     def backward_of_people(people, batched, x, kernel, gradient):
