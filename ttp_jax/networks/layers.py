@@ -106,7 +106,7 @@ def convolve_transpose(x: jax.Array, kernel: jax.Array, *, lowering: str = 'libr
     """
     _check_lowering(lowering)
     if lowering == 'tpu':
-        return side_by_side.convolve(x, kernel[::-1, ::-1], side_by_side.Window(1, 2, 2))
+        return side_by_side.convolve(x, kernel, side_by_side.Window(1, 2, 2, flipped=True))
     if lowering == 'library':
         return lax.conv_general_dilated(
             x,

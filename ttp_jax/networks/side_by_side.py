@@ -23,11 +23,16 @@ DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 
 
 class Window(NamedTuple):
-    """How the kernel moves: zeros on all sides, and between pixels where `dilation` is above 1."""
+    """How the kernel moves: zeros on all sides, and between pixels where `dilation` is above 1.
+
+    flipped: the kernel is turned upside down and left to right first, as a transposed convolution
+    wants it.
+    """
 
     stride: int = 1
     padding: int = 0
     dilation: int = 1
+    flipped: bool = False
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -87,9 +92,11 @@ def _lifted(window: Window) -> _Lifted:
 
 
 def _plain(x, kernel, *, window: Window):
+    # Flipped here, where the convolution can take it so: of a kernel that is flipped before
+    # it stands on a diagonal the TPU's compiler (libtpu 0.0.42) makes nothing but a failed check.
     return lax.conv_general_dilated(
         x,
-        kernel,
+        kernel[::-1, ::-1] if window.flipped else kernel,
         (window.stride,) * 2,
         [(window.padding,) * 2] * 2,
         lhs_dilation=(window.dilation,) * 2,
