@@ -428,9 +428,15 @@ def run(setting: Setting, *, limit: float, text_to: str = '') -> Row:
     except subprocess.TimeoutExpired:
         return {'name': setting.name, 'note': f'not compiled within {limit:.0f} s'}
     if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f'ended with status {done.returncode}']
-        return {'name': setting.name, 'note': lines[-1][:200]}
+        return {'name': setting.name, 'note': why(done.stderr, done.returncode)}
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def why(errors: str, status: int) -> str:
+    """The line that says why a process ended; the compiler's own failed checks come first."""
+    lines = errors.strip().splitlines() or [f'ended with status {status}']
+    failed = [line for line in lines if 'Check failed' in line or 'Check failure' in line]
+    return (failed or lines[-1:])[0][:200]
 
 
 # --- tables ----------------------------------------------------------------------------------

@@ -128,3 +128,10 @@ def test_rows_of_a_file_are_shown_without_a_compiler(monkeypatch, tmp_path, caps
     monkeypatch.setattr(sys, 'argv', ['accelerator', '--rows=', f'--json={file}'])
     accelerator.main()
     assert cells(capsys.readouterr().out, 'M cycles') == ['1.0']
+
+
+def test_a_row_that_failed_says_why():
+    assert accelerator.why('', 3) == 'ended with status 3'
+    assert accelerator.why('Traceback\nValueError: no such chip', 1) == 'ValueError: no such chip'
+    crash = 'Check failed: a == b\nRAW: Raising signal 6'
+    assert accelerator.why(crash, -6) == 'Check failed: a == b'

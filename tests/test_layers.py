@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from ttp_jax.networks import layers, winograd
+from ttp_jax.networks import layers, side_by_side, winograd
 
 LOWERINGS = [name for name in layers.LOWERINGS if name != 'library']
 # height, width, in, out, kernel, stride
@@ -413,3 +413,17 @@ def test_what_suits_follows_the_devices_that_a_program_is_for(weights):
     assert on(platform='tpu') == 'tpu'
     assert on(platform='cpu') in ('winograd', 'matmul', 'blocked')
     assert on(platform='gpu') in ('library', 'matmul')
+
+
+@pytest.mark.parametrize(
+    ('people', 'channels', 'together'), [(4, 40, 2), (3, 40, 3), (3, 60, 1), (2, 70, 1)]
+)
+def test_people_side_by_side_agree_with_the_library(people, channels, together):
+    assert side_by_side.people_together(people, channels) == together
+    x = normal(0, people, IMAGES, 4, 5, channels)
+    kernel = normal(1, people, 3, 3, channels, 8)
+    expected, actual = (
+        jax.vmap(functools.partial(output_and_gradients, strided(lowering, 1)))(x, kernel)
+        for lowering in ('library', 'tpu')
+    )
+    assert_close(actual, expected)

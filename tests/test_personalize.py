@@ -281,6 +281,12 @@ def test_lowering_changes_speed_not_results(shared, tiny_clips, everyone):
     np.testing.assert_allclose(library.losses, everyone[0].losses, rtol=1e-3)
 
 
+def test_people_side_by_side_on_one_device_learn_what_each_does_alone(shared, tiny_clips, everyone):
+    found = together(shared, tiny_clips, 'offline', lowering='tpu', devices=1)
+    for index, person in everyone.items():
+        np.testing.assert_allclose(found[index].losses, person.losses, rtol=1e-3)
+
+
 def test_online_never_looks_ahead(shared, tiny_clips):
     clip = tiny_clips[0]
     frames = clip.frames.copy()

@@ -18,8 +18,9 @@ and their weights is the caller's.
            to four times fewer products. Equal to about 5e-6 of the largest value, in float32.
 'blocked'  as 'winograd', and a layer that would move more than a core's caches hold takes a few
            images at a time (`_images_at_once`): for a core by itself, as loops share badly.
-'tpu'      the library's convolution for private weights too, and `max_pool` as the library has it:
-           the TPU's compiler arranges both in memory as suits their neighbours.
+'tpu'      the library's convolution, of people side by side where they have weights of their own
+           (`side_by_side`), and `max_pool` as the library has it: the TPU's compiler arranges both
+           in memory as suits their neighbours.
 
 `suited_lowering` says which to take where; `experiments/convolution_lowering.py` measures them.
 """
@@ -38,11 +39,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ttp_jax.networks import correlation, winograd
+from ttp_jax.networks import correlation, side_by_side, winograd
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 LOWERINGS = ('library', 'matmul', 'winograd', 'blocked', 'tpu')
-BY_XLA = ('library', 'tpu')  # whose convolutions are XLA's own
 DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 # PyTorch's default, U(-1, 1) / sqrt(fan in), which the release's image networks start from. Batch
 # norm follows, so that the scale of a kernel sets only how fast Adam turns it: small is fast.
@@ -82,7 +82,9 @@ def convolve(
     """
     _check_lowering(lowering)
     padding = kernel.shape[0] // 2
-    if lowering in BY_XLA:
+    if lowering == 'tpu':
+        return side_by_side.convolve(x, kernel, side_by_side.Window(stride, padding))
+    if lowering == 'library':
         return lax.conv_general_dilated(
             x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=DIMENSIONS
         )
@@ -103,7 +105,9 @@ def convolve_transpose(x: jax.Array, kernel: jax.Array, *, lowering: str = 'libr
       ValueError: for an unknown lowering.
     """
     _check_lowering(lowering)
-    if lowering in BY_XLA:
+    if lowering == 'tpu':
+        return side_by_side.convolve(x, kernel, side_by_side.Window(1, 2, 2, flipped=True))
+    if lowering == 'library':
         return lax.conv_general_dilated(
             x,
             kernel[::-1, ::-1],
