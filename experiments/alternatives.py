@@ -107,7 +107,11 @@ WAYS: dict[str, dict[str, tuple[Callable, list]]] = {
         'transposed convolution': repeated('tpu'),
         'products': repeated('matmul'),
     },
-    'private weights': {'grouped convolution': private('tpu'), 'products': private('matmul')},
+    'private weights': {
+        'grouped convolution': private('library'),
+        'side by side': private('tpu'),
+        'products': private('matmul'),
+    },
     'crops': {'three channels': crops(False), 'packed': crops(True)},
 }
 
