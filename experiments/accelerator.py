@@ -415,7 +415,7 @@ def provenance() -> Row:
         'date': datetime.date.today().isoformat(),
         'commit': commit,
         'jax': jax.__version__,
-        'libtpu': importlib.metadata.version('libtpu'),
+        'libtpu': importlib.metadata.version('libtpu') if has_compiler() else None,
     }
 
 
@@ -531,9 +531,14 @@ def flags(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def has_compiler() -> bool:
+    """Whether the TPU's compiler is installed."""
+    return importlib.util.find_spec('libtpu') is not None
+
+
 def check_compiler() -> None:
     """Raises SystemExit, in one line, where the TPU's compiler is missing."""
-    if importlib.util.find_spec('libtpu') is None:
+    if not has_compiler():
         raise SystemExit("no TPU compiler here: pip install -e '.[tpu]' brings it (no TPU needed)")
 
 

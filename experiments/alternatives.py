@@ -10,7 +10,6 @@ forward and backward, as layouts follow from neighbours.
 
 import argparse
 import functools
-import importlib.util
 import json
 import pathlib
 import statistics
@@ -20,7 +19,7 @@ from typing import Any
 
 from experiments import accelerator, compiled_text
 
-if importlib.util.find_spec('libtpu'):
+if accelerator.has_compiler():
     accelerator.pretend_to_be_on_a_tpu()
 
 import jax
@@ -108,7 +107,11 @@ WAYS: dict[str, dict[str, tuple[Callable, list]]] = {
         'transposed convolution': repeated('tpu'),
         'products': repeated('matmul'),
     },
-    'private weights': {'grouped convolution': private('tpu'), 'products': private('matmul')},
+    'private weights': {
+        'grouped convolution': private('library'),
+        'side by side': private('tpu'),
+        'products': private('matmul'),
+    },
     'crops': {'three channels': crops(False), 'packed': crops(True)},
 }
 
@@ -183,7 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog='python -m experiments.alternatives')
     parser.add_argument('--json', type=pathlib.Path)
     arguments = parser.parse_args()
-    found = rows(tpu=importlib.util.find_spec('libtpu') is not None)
+    found = rows(tpu=accelerator.has_compiler())
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1) + '\n')
     print(table(found))
