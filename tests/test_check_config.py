@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from configs import baseline, joint, paper, personalize, real
 from ttp_jax.data import sets
-from ttp_jax.run import build, check_config, keys, resume
+from ttp_jax.run import check_config, keys, method, resume
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -321,7 +321,7 @@ def test_a_key_changes_these_phases(key, phases):
 
 
 def test_every_dtype_that_is_allowed_can_be_computed_in():
-    for dtype in build.COMPUTE:
+    for dtype in method.COMPUTE:
         assert not keys.KEYS['train.dtype'].rule(dtype)
     assert "'float32', 'bfloat16'" in keys.KEYS['train.dtype'].rule('float8')
 
