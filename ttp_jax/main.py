@@ -22,7 +22,7 @@ from ml_collections import ConfigDict, config_flags
 from ttp_jax import places
 from ttp_jax.personalize import capacity
 from ttp_jax.results import report
-from ttp_jax.run import collect, hosts, job, many_hosts, video_job
+from ttp_jax.run import check_config, collect, hosts, job, many_hosts, video_job
 from ttp_jax.run.interrupt import Stopped
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -71,6 +71,7 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
         if places.in_store(workdir):
             raise ValueError(f'--workdir={workdir}: what is made of a video is written to a disk')
         return video_job.execute(config, workdir)
+    config = check_config.with_own_labels(config, workdir)  # the same for every host
     found = hosts.of(config)
     result: dict | None
     if config.collect:
