@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 import re
@@ -42,6 +43,7 @@ def server():
         patch.setenv('AWS_DEFAULT_REGION', 'us-east-1')
         running = moto.ThreadedMotoServer(ip_address='127.0.0.1', port=0, verbose=False)
         running.start()
+        logging.getLogger('werkzeug').setLevel(logging.WARNING)  # it tells of every request
         host, port = running.get_host_and_port()
         patch.setenv('AWS_ENDPOINT_URL', f'http://{host}:{port}')
         boto3.client('s3').create_bucket(Bucket='people')

@@ -67,7 +67,7 @@ def test_devices_and_processes_come_to_the_same_numbers(alone, tmp_path, count, 
         # Of the second step: it multiplies differences of rounding that the first has made.
         np.testing.assert_allclose(metrics[0][name], value, rtol=1e-3, err_msg=name)
     for (path, a), (_, b) in zip(*map(jax.tree.leaves_with_path, (found, expected)), strict=True):
-        scale = 1e-3 * np.abs(b).max() + 1e-6
+        scale = 2e-2 * np.abs(b).max() + 1e-6
         np.testing.assert_allclose(a, b, atol=scale, err_msg=jax.tree_util.keystr(path))
     assert int(found['step']) == 2
 

@@ -130,7 +130,7 @@ def read(path: pathlib.Path) -> list[Row]:
     """
     if not path.is_file():
         return []
-    *whole, _ = path.read_text(encoding='utf-8', errors='replace').split('\n')
+    *whole, _ = path.read_bytes().decode('utf-8', 'replace').split('\n')
     return [_parsed(line, f'{path}: line {number}') for number, line in enumerate(whole, start=1)]
 
 
