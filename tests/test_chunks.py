@@ -103,7 +103,8 @@ def test_how_people_are_computed_follows_the_devices_and_who_shares_them():
     )
     assert [private(n, 2, 'cpu') for n in (1, 2, 4)] == ['blocked', 'blocked', 'matmul']
     assert private(1, 1, 'cpu') == 'winograd'
-    assert private(4, 1, 'tpu') == 'tpu' == placement.shared_lowering('tpu', platform='tpu')
+    assert [private(n, 1, 'tpu') for n in (1, 4)] == ['tpu_alone', 'tpu']
+    assert placement.shared_lowering('tpu', platform='tpu') == 'tpu_alone'
     assert placement.shared_lowering('blocked', platform='cpu') == 'blocked'
     assert placement.shared_lowering('matmul', platform='cpu') == 'winograd'
 

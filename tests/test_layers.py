@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from ttp_jax.networks import layers, side_by_side, winograd
+from ttp_jax.networks import blocks, layers, side_by_side, winograd
 
 LOWERINGS = [name for name in layers.LOWERINGS if name != 'library']
 # height, width, in, out, kernel, stride
@@ -410,7 +410,7 @@ def test_batch_norm_must_be_told_its_mode_once():
 @pytest.mark.parametrize('weights', ['joint', 'private', 'alone'])
 def test_what_suits_follows_the_devices_that_a_program_is_for(weights):
     on = functools.partial(layers.suited_lowering, weights)
-    assert on(platform='tpu') == 'tpu'
+    assert on(platform='tpu') == ('tpu' if weights == 'private' else 'tpu_alone')
     assert on(platform='cpu') in ('winograd', 'matmul', 'blocked')
     assert on(platform='gpu') in ('library', 'matmul')
 
@@ -427,3 +427,39 @@ def test_people_side_by_side_agree_with_the_library(people, channels, together):
         for lowering in ('library', 'tpu')
     )
     assert_close(actual, expected)
+
+
+@pytest.mark.parametrize('k', [1, 3, 7])
+def test_blocks_of_pixels_are_convolved_as_the_pixels_are(k):
+    x, kernel = normal(0, IMAGES, 6, 8, 3), normal(1, k, k, 3, 4)
+
+    def same(x, kernel):
+        return blocks.from_blocks(blocks.convolve(blocks.to_blocks(x), kernel))
+
+    def halving(x, kernel):
+        return blocks.convolve_halving(blocks.to_blocks(x), kernel)
+
+    def doubling(x, kernel):
+        return blocks.from_blocks(blocks.convolve_doubling(x, kernel))
+
+    def repeated(x, kernel):
+        return layers.convolve(x.repeat(2, axis=1).repeat(2, axis=2), kernel)
+
+    ways = ((same, strided('library', 1)), (halving, strided('library', 2)), (doubling, repeated))
+    for way, library in ways:
+        expected = output_and_gradients(library, x, kernel)
+        assert_close(output_and_gradients(way, x, kernel), expected)
+
+
+@pytest.mark.parametrize('train', [False, True])
+def test_batch_norm_of_blocks_is_that_of_pixels(train):
+    x = normal(0, IMAGES, 4, 6, 3)
+    norm = layers.BatchNorm(use_running_average=not train)
+    variables = {
+        'params': {'scale': normal(1, 3), 'bias': normal(2, 3)},
+        'batch_stats': {'mean': normal(3, 3), 'var': jnp.square(normal(4, 3)) + 0.1},
+    }
+    expected, statistics = norm.apply(variables, x, mutable='batch_stats')
+    found, moved = norm.clone(pixels=4).apply(variables, blocks.to_blocks(x), mutable='batch_stats')
+    assert_close(blocks.from_blocks(found), expected)
+    assert_close(moved, statistics)

@@ -21,6 +21,8 @@ and their weights is the caller's.
 'tpu'      the library's convolution, of people side by side where they have weights of their own
            (`side_by_side`), and `max_pool` as the library has it: the TPU's compiler arranges both
            in memory as suits their neighbours.
+'tpu_alone'  as 'tpu', for one set of weights: where the image networks have as many pixels as the
+           image, 2 x 2 of them are channels of one (`blocks`).
 
 `suited_lowering` says which to take where; `experiments/convolution_lowering.py` measures them.
 """
@@ -39,10 +41,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ttp_jax.networks import correlation, side_by_side, winograd
+from ttp_jax.networks import blocks, correlation, side_by_side, winograd
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
-LOWERINGS = ('library', 'matmul', 'winograd', 'blocked', 'tpu')
+LOWERINGS = ('library', 'matmul', 'winograd', 'blocked', 'tpu', 'tpu_alone')
+ON_TPU = ('tpu', 'tpu_alone')
 DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 # PyTorch's default, U(-1, 1) / sqrt(fan in), which the release's image networks start from. Batch
 # norm follows, so that the scale of a kernel sets only how fast Adam turns it: small is fast.
@@ -65,7 +68,7 @@ def suited_lowering(weights: str, *, platform: str) -> str:
     """
     cpu = {'joint': 'winograd', 'private': 'matmul', 'alone': 'blocked'}
     gpu = {'joint': 'library', 'private': 'matmul', 'alone': 'library'}
-    tpu = dict.fromkeys(cpu, 'tpu')
+    tpu = {'joint': 'tpu_alone', 'private': 'tpu', 'alone': 'tpu_alone'}
     return {'cpu': cpu, 'tpu': tpu}.get(platform, gpu)[weights]
 
 
@@ -82,7 +85,7 @@ def convolve(
     """
     _check_lowering(lowering)
     padding = kernel.shape[0] // 2
-    if lowering == 'tpu':
+    if lowering in ON_TPU:
         return side_by_side.convolve(x, kernel, side_by_side.Window(stride, padding))
     if lowering == 'library':
         return lax.conv_general_dilated(
@@ -105,7 +108,7 @@ def convolve_transpose(x: jax.Array, kernel: jax.Array, *, lowering: str = 'libr
       ValueError: for an unknown lowering.
     """
     _check_lowering(lowering)
-    if lowering == 'tpu':
+    if lowering in ON_TPU:
         return side_by_side.convolve(x, kernel, side_by_side.Window(1, 2, 2, flipped=True))
     if lowering == 'library':
         return lax.conv_general_dilated(
@@ -268,7 +271,7 @@ def max_pool(
 
     The same as `lax.reduce_window`, whose gradient XLA scatters pixel by pixel on a CPU, which is
     five times slower; a TPU's compiler expects it to be the faster one. Where several values are
-    the largest they share the gradient, or one has it all ('tpu'); after a ReLU those are zeros,
+    the largest they share the gradient, or one has it all (`ON_TPU`); after a ReLU those are zeros,
     which pass no gradient on.
 
     Args:
@@ -276,9 +279,9 @@ def max_pool(
       window: 2 or 3.
       padding: how many pixels to add, (before, after) for rows and for columns; they are never the
         largest.
-      lowering: only 'tpu' differs from the others.
+      lowering: only those of `ON_TPU` differ from the others.
     """
-    if lowering == 'tpu':
+    if lowering in ON_TPU:
         sizes, strides = (1, window, window, 1), (1, 2, 2, 1)
         edges = ((0, 0), *padding, (0, 0))
         return lax.reduce_window(x, -jnp.inf, lax.max, sizes, strides, edges)
@@ -343,7 +346,8 @@ def _neighbours(profile: jax.Array, k: int) -> jax.Array:
 class Conv(nn.Module):
     """A convolution of odd size. Parameters 'kernel' `[k, k, in, features]` and maybe 'bias'.
 
-    `upsample`: first repeat every pixel 2 x 2 (kernel 3, stride 1). `dtype` is what it computes and
+    `upsample`: first repeat every pixel 2 x 2 (kernel 3, stride 1). `pixels_in`, `pixels_out`: 4
+    where what comes in, or goes out, is blocked (`blocks`). `dtype` is what it computes and
     returns in (None: the input's); parameters stay float32. Raises ValueError for an even size.
     """
 
@@ -354,6 +358,8 @@ class Conv(nn.Module):
     use_bias: bool = False
     lowering: str = 'library'
     dtype: Any = None
+    pixels_in: int = 1
+    pixels_out: int = 1
     kernel_init: Callable = default_init
     bias_init: Callable = nn.initializers.zeros
 
@@ -363,10 +369,15 @@ class Conv(nn.Module):
             raise ValueError(f'{_name(self)}: kernel is {self.kernel}, expected an odd size')
         if isinstance(x, SeparableMaps):
             return self._separable(x)
+        convolution: Callable
         convolution = functools.partial(convolve, stride=self.stride, lowering=self.lowering)
         if self.upsample:
             convolution = functools.partial(convolve_upsampled, lowering=self.lowering)
-        return _apply_kernel(self, convolution, x)
+        if self.pixels_in > 1:
+            convolution = blocks.convolve if self.stride == 1 else blocks.convolve_halving
+        elif self.pixels_out > 1:
+            convolution = blocks.convolve_doubling
+        return _apply_kernel(self, convolution, x, self.pixels_in, self.pixels_out)
 
     def _separable(self, maps: SeparableMaps) -> jax.Array:
         if self.stride != 1 or self.use_bias:
@@ -374,7 +385,8 @@ class Conv(nn.Module):
         shape = (self.kernel, self.kernel, maps.rows.shape[-1], self.features)
         dtype = self.dtype or maps.rows.dtype
         maps = jax.tree.map(lambda profile: profile.astype(dtype), maps)
-        return convolve_separable(maps, self.param('kernel', self.kernel_init, shape).astype(dtype))
+        y = convolve_separable(maps, self.param('kernel', self.kernel_init, shape).astype(dtype))
+        return y if self.pixels_out == 1 else blocks.to_blocks(y)
 
 
 class ConvTranspose(nn.Module):
@@ -403,14 +415,21 @@ class ConvTranspose(nn.Module):
         return _apply_kernel(self, functools.partial(convolve_transpose, lowering=self.lowering), x)
 
 
-def _apply_kernel(layer: Conv | ConvTranspose, convolution: Callable, x: jax.Array) -> jax.Array:
+def _apply_kernel(
+    layer: Conv | ConvTranspose,
+    convolution: Callable,
+    x: jax.Array,
+    pixels_in: int = 1,
+    pixels_out: int = 1,
+) -> jax.Array:
     dtype = layer.dtype or x.dtype
-    shape = (layer.kernel, layer.kernel, x.shape[-1], layer.features)
+    shape = (layer.kernel, layer.kernel, x.shape[-1] // pixels_in, layer.features)
     kernel = layer.param('kernel', layer.kernel_init, shape)
     y = convolution(x.astype(dtype), kernel.astype(dtype))
     if not layer.use_bias:
         return y
-    return y + layer.param('bias', layer.bias_init, (layer.features,)).astype(dtype)
+    bias = layer.param('bias', layer.bias_init, (layer.features,)).astype(dtype)
+    return y + _per_pixel(bias, pixels_out)
 
 
 def _name(layer: nn.Module) -> str:
@@ -423,13 +442,15 @@ class BatchNorm(nn.Module):
     `[..., channels]` in and out, in the input's dtype; statistics are float32. Parameters 'scale'
     and 'bias'; collection 'batch_stats' holds 'mean' and 'var', which move by `momentum` per call.
     `use_running_average` (attribute or argument) uses the stored statistics instead. With
-    `axis_name` the batch is the whole of that mapped axis, on all devices.
+    `axis_name` the batch is the whole of that mapped axis, on all devices. `pixels`: 4 for a
+    blocked map (`blocks`), whose channels are those of as many pixels.
     """
 
     use_running_average: bool | None = None
     momentum: float = 0.1
     epsilon: float = 1e-5
     axis_name: str | None = None
+    pixels: int = 1
     scale_init: Callable = nn.initializers.ones
     bias_init: Callable = nn.initializers.zeros
 
@@ -438,19 +459,24 @@ class BatchNorm(nn.Module):
         use_stored = nn.merge_param(
             'use_running_average', self.use_running_average, use_running_average
         )
-        channels = x.shape[-1:]
+        channels = (x.shape[-1] // self.pixels,)
         scale = self.param('scale', self.scale_init, channels)
         bias = self.param('bias', self.bias_init, channels)
         stored_mean = self.variable('batch_stats', 'mean', jnp.zeros, channels)
         stored_var = self.variable('batch_stats', 'var', jnp.ones, channels)
         if use_stored:
-            return _normalise(x, stored_mean.value, stored_var.value, scale, bias, self.epsilon)
+            return self._normalised(x, stored_mean.value, stored_var.value, scale, bias)
         # The axis is not bound when a model is initialised outside of its pmap.
-        mean, var, count = _moments(x, None if self.is_initializing() else self.axis_name)
+        axis_name = None if self.is_initializing() else self.axis_name
+        mean, var, count = _moments(x, axis_name, self.pixels)
         if not self.is_initializing():
             stored_mean.value += self.momentum * (mean - stored_mean.value)
             unbiased = var * (count / max(count - 1, 1))
             stored_var.value += self.momentum * (unbiased - stored_var.value)
+        return self._normalised(x, mean, var, scale, bias)
+
+    def _normalised(self, x, *per_channel):
+        mean, var, scale, bias = (_per_pixel(values, self.pixels) for values in per_channel)
         return _normalise(x, mean, var, scale, bias, self.epsilon)
 
 
@@ -459,14 +485,21 @@ def _normalise(x, mean, var, scale, bias, epsilon):
     return (x * factor + (bias - mean * factor)).astype(x.dtype)
 
 
-def _moments(x, axis_name):
+def _per_pixel(values, pixels):
+    """`[C]` to `[pixels C]`; nothing happens for one pixel."""
+    return values if pixels == 1 else jnp.tile(values, pixels)
+
+
+def _moments(x, axis_name, pixels):
     """Per channel: mean, biased variance, and how many values, on all devices of `axis_name`."""
 
     def average(values):
         local = values.mean(range(values.ndim - 1))
+        local = local if pixels == 1 else local.reshape(pixels, -1).mean(0)
         return lax.pmean(local, axis_name) if axis_name else local
 
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     mean = average(x)
     devices = lax.axis_size(axis_name) if axis_name else 1
-    return mean, average(jnp.square(x - mean)), x.size // x.shape[-1] * devices
+    count = x.size // x.shape[-1] * pixels * devices
+    return mean, average(jnp.square(x - _per_pixel(mean, pixels))), count

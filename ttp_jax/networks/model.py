@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from ttp_jax import heatmaps
-from ttp_jax.networks import backbone, layers
+from ttp_jax.networks import backbone, blocks, layers
 
 VARIANTS = ('transformer', 'shared_keypoint', 'shared_rotation', 'baseline')
 
@@ -113,6 +113,11 @@ class _ConvNormRelu(nn.Module):
     axis_name: str | None
     dtype: Any
 
+    @property
+    def pixels_at_full_size(self) -> int:
+        """How many pixels are channels of one, where there are as many as the image has."""
+        return 4 if self.lowering == 'tpu_alone' else 1
+
     def unit(
         self,
         x: jax.Array | layers.SeparableMaps,
@@ -128,6 +133,7 @@ class _ConvNormRelu(nn.Module):
         norm = layers.BatchNorm(
             use_running_average=not self.train,
             axis_name=self.axis_name,
+            pixels=options.get('pixels_out', 1),
             name=name.replace('conv', 'bn'),
         )
         return nn.relu(norm(x))
@@ -143,11 +149,14 @@ class ImageEncoder(_ConvNormRelu):
 
     @nn.compact
     def __call__(self, x: jax.Array | layers.SeparableMaps) -> jax.Array:
-        x = self.unit(x, self.width, 'conv1_0', kernel=7)
-        x = self.unit(x, self.width, 'conv1_1')
+        pixels = self.pixels_at_full_size
+        if pixels > 1 and not isinstance(x, layers.SeparableMaps):
+            x = blocks.to_blocks(x)
+        x = self.unit(x, self.width, 'conv1_0', kernel=7, pixels_in=pixels, pixels_out=pixels)
+        x = self.unit(x, self.width, 'conv1_1', pixels_in=pixels, pixels_out=pixels)
         for stage in (2, 3, 4):
-            features = self.width * 2 ** (stage - 1)
-            x = self.unit(x, features, f'conv{stage}_0', stride=2)
+            features, own = self.width * 2 ** (stage - 1), pixels if stage == 2 else 1
+            x = self.unit(x, features, f'conv{stage}_0', stride=2, pixels_in=own)
             x = self.unit(x, features, f'conv{stage}_1')
         return x
 
@@ -157,12 +166,22 @@ class Renderer(_ConvNormRelu):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        channels, pixels = x.shape[-1], 1
         for stage in (1, 2, 3, 4):
-            x = self.unit(x, x.shape[-1] // 2, f'conv{stage}_0', upsample=stage > 1)
-            x = self.unit(x, x.shape[-1], f'conv{stage}_1')
-        return layers.Conv(
-            3, 3, use_bias=True, lowering=self.lowering, dtype=self.dtype, name='image'
+            channels, pixels = channels // 2, self.pixels_at_full_size if stage == 4 else 1
+            x = self.unit(x, channels, f'conv{stage}_0', upsample=stage > 1, pixels_out=pixels)
+            x = self.unit(x, channels, f'conv{stage}_1', pixels_in=pixels, pixels_out=pixels)
+        x = layers.Conv(
+            3,
+            3,
+            use_bias=True,
+            lowering=self.lowering,
+            dtype=self.dtype,
+            pixels_in=pixels,
+            pixels_out=pixels,
+            name='image',
         )(x)
+        return x if pixels == 1 else blocks.from_blocks(x)
 
 
 class PoseModel(nn.Module):

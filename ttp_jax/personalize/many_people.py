@@ -19,6 +19,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ttp_jax.data import clips
+from ttp_jax.networks import layers
 from ttp_jax.personalize import partition
 from ttp_jax.personalize.chunks import Chunk, segments, stack_readable
 from ttp_jax.personalize.inner_loop import (
@@ -99,7 +100,7 @@ def make_runner(
     """
     mesh = Mesh(np.array(devices or jax.local_devices()), (PEOPLE,))
     method = method._replace(spec=method.spec.suited_to(platform_of(mesh)))
-    lowering = 'tpu' if method.model.lowering == 'tpu' else 'library'
+    lowering = method.model.lowering if method.model.lowering in layers.ON_TPU else 'library'
     before = functools.partial(
         predict_frames,
         model=method.model.clone(lowering=lowering),
