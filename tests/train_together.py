@@ -1,9 +1,9 @@
-"""A few joint steps of a tiny network, as one of several processes; for `test_train_together`.
+"""A joint step of a tiny network, as one of several processes; for `test_train_together`.
 
     python train_together.py INDEX COUNT PORT FOLDER MODEL
 
-leaves a checkpoint and the last step's metrics in the folder. MODEL: the model's options, as JSON.
-XLA_FLAGS says how many devices a process has.
+leaves checkpoints of before and after, and the step's metrics, in the folder. MODEL: the model's
+options, as JSON. XLA_FLAGS says how many devices a process has.
 """
 
 import json
@@ -24,11 +24,11 @@ from ttp_jax.networks import perceptual
 from ttp_jax.objectives import registry
 from ttp_jax.run import hosts
 
-STEPS, BATCH = 2, 8
+BATCH = 8
 
 
-def fitted(people, part, options):
-    """(state, metrics) after the steps; SGD, since Adam would hide a gradient of a wrong scale."""
+def fitted(people, part, options, folder):
+    """(state, metrics) after the step; SGD, since Adam would hide a gradient of a wrong scale."""
     # Networks in float64: so small ones multiply differences of rounding by thousands.
     model, tx = networks.PoseModel(**options, dtype=jnp.float64), optax.sgd(0.02)
     features = perceptual.load('random')
@@ -43,19 +43,25 @@ def fitted(people, part, options):
         reconstruction_weight=0.1,
     )
     state = train.create_state(jax.random.key(0), model=model, tx=tx, perceptual=features, size=32)
-    which = dict(first=0, steps=STEPS, batch=BATCH, seed=5, part=part)
+    save(state, folder / 'before')
+    which = dict(first=0, steps=1, batch=BATCH, seed=5, part=part)
     batches = pairs.batches(clips.stack_clips(people), **which)
     *_, (_, state, metrics) = train.fit(state, batches, step=step, seed=5, part=part)
     return state, metrics
 
 
+def save(state, folder):
+    """A checkpoint, as every process together writes it."""
+    saved = checkpoint.Checkpoints(folder)
+    saved.save(state)
+    saved.close()
+
+
 def main(index, count, folder, options):
     """Trains, and saves what came of it."""
     people = synthetic.drawn_clips(seed=3, split='train', people=3, frames=4, size=48)
-    state, metrics = fitted(people, (index, count), options)
-    saved = checkpoint.Checkpoints(folder / 'checkpoints')
-    saved.save(state)
-    saved.close()
+    state, metrics = fitted(people, (index, count), options, folder)
+    save(state, folder / 'after')
     (folder / f'metrics.{index}.json').write_text(
         json.dumps({name: float(np.asarray(value)) for name, value in metrics.items()})
     )
