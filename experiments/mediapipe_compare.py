@@ -9,21 +9,21 @@ own (ttp_jax/data/people/detect.py says how), and there are two programs:
 Contract: ROOT is laid out as Penn Action's; of its test clips the first `--clips` are taken (0: all
 of them). `find` runs the full model of mediapipe 0.10.14 with tracking, on whole pictures and on
 the crop around the labelled box that our network gets; `score` predicts the same frames with the
-network of the package, without personalization, with the labelled boxes and with ones that are
-shifted and scaled as a detector's are, and prints mPCK@0.2 of all. A frame in which mediapipe sees
-nobody counts as wrong, or has the joints of the nearest frame in which it does. The head is its
-nose.
+network of the package, without personalization, with the labelled boxes, with ones that are shifted
+and scaled as a detector's are, and with ones around what mediapipe found in whole pictures. It
+prints mPCK@0.2 of all. A frame in which mediapipe sees nobody counts as wrong, or has the joints of
+the nearest frame in which it does. The head is its nose.
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from ttp_jax.data import penn_action
 from ttp_jax.data.clips import Clip
-from ttp_jax.data.people import tracks
+from ttp_jax.data.people import detect, tracks
 
 # mediapipe's landmarks of Penn Action's joints: nose, then left and right of each kind.
 LANDMARKS = (0, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
@@ -96,8 +96,19 @@ def shaken(boxes: np.ndarray, seed: int) -> np.ndarray:
     return tracks.smoothed(track, 1.0).boxes
 
 
-def ours(clips: Sequence[Clip]) -> dict[str, list[np.ndarray]]:
-    """The network's joints by the kind of boxes, without personalization."""
+def found_boxes(clip: Clip, joints: np.ndarray) -> np.ndarray:
+    """Boxes `[T, 4]` around mediapipe's joints `[T, 13, 2]`; where it sees nobody, the nearest's.
+
+    The whole picture for somebody who is never seen.
+    """
+    height, width = np.shape(clip.frames[0])[:2]
+    whole_picture = np.array([0, 0, width - 1, height - 1], np.float32)
+    boxes = [detect.around(own / (width, height), (height, width)) for own in filled(joints)]
+    return np.stack([whole_picture if box is None else box for box in boxes]).astype(np.float32)
+
+
+def ours(clips: Sequence[Clip], found: Mapping[str, np.ndarray]) -> dict[str, list[np.ndarray]]:
+    """The network's joints by the kind of boxes, without personalization; found: of `find`."""
     import ttp_jax
 
     model = ttp_jax.load()
@@ -105,6 +116,9 @@ def ours(clips: Sequence[Clip]) -> dict[str, list[np.ndarray]]:
     kinds = {
         'labelled boxes': [clip.boxes for clip in clips],
         "boxes like a detector's": [shaken(clip.boxes, i) for i, clip in enumerate(clips)],
+        'boxes around what mediapipe found': [
+            found_boxes(clip, found[f'whole picture/{clip.id}']) + 1 for clip in clips
+        ],
     }
     return {
         # Penn Action's boxes and joints count pixels from 1, `predict`'s from 0.
@@ -139,7 +153,7 @@ def score(root: str, path: str) -> str:
         blank = [np.nan_to_num(own, nan=-1e4) + 1 for own in joints]
         rows[f'mediapipe, {kind} (sees {seen:.0%})'] = blank
         rows[f'mediapipe, {kind}, gaps filled'] = [filled(own) + 1 for own in joints]
-    rows |= {f'ours, {kind}': joints for kind, joints in ours(clips).items()}
+    rows |= {f'ours, {kind}': joints for kind, joints in ours(clips, found).items()}
     labels = zip(*(clip.labels or () for clip in clips))
     true, visible = map(list, labels)
     lines = [f'{len(clips)} clips, {sum(len(clip.frames) for clip in clips)} frames']

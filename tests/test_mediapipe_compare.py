@@ -31,3 +31,13 @@ def test_gaps_are_filled_from_the_nearest_frame():
     joints[[0, 2, 3]] = np.nan
     assert mediapipe_compare.filled(joints)[:, 0, 0].tolist() == [1, 1, 1, 4, 4]
     assert (mediapipe_compare.filled(joints * np.nan) < -1000).all()
+
+
+def test_boxes_go_around_what_was_found_and_stay_in_the_picture():
+    clip = Clip('a', np.zeros((3, 100, 200, 3), np.uint8), np.zeros((3, 4), np.float32))
+    joints = np.full((3, 13, 2), np.nan)
+    joints[1] = np.linspace((50, 20), (90, 80), 13)
+    boxes = mediapipe_compare.found_boxes(clip, joints)
+    np.testing.assert_allclose(boxes, np.tile([44, 14, 95, 85], (3, 1)), atol=1e-4)
+    nobody = mediapipe_compare.found_boxes(clip, joints * np.nan)
+    np.testing.assert_array_equal(nobody, np.tile([0, 0, 199, 99], (3, 1)))
