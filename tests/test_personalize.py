@@ -281,8 +281,11 @@ def test_lowering_changes_speed_not_results(shared, tiny_clips, everyone):
     np.testing.assert_allclose(library.losses, everyone[0].losses, rtol=1e-3)
 
 
-def test_people_side_by_side_on_one_device_learn_what_each_does_alone(shared, tiny_clips, everyone):
-    found = together(shared, tiny_clips, 'offline', lowering='tpu', devices=1)
+@pytest.mark.parametrize(('lowering', 'devices'), [('tpu', 1), ('tpu_alone', 4)])
+def test_as_a_tpu_computes_people_they_learn_the_same(
+    shared, tiny_clips, everyone, lowering, devices
+):
+    found = together(shared, tiny_clips, 'offline', lowering=lowering, devices=devices)
     for index, person in everyone.items():
         np.testing.assert_allclose(found[index].losses, person.losses, rtol=1e-3)
 
