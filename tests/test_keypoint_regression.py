@@ -67,6 +67,6 @@ def test_a_regression_leaves_what_a_run_leaves(tmp_path):
     leave.write(tmp_path, [clip], results, skeleton=PENN_ACTION, program='p', seconds={'before': 1})
     report = json.loads((tmp_path / 'report.json').read_text())
     assert report['mpck'] == {'before': 100.0} and report['seconds'] == {'before': 1}
-    assert report['command'].startswith('python -m p ')
+    assert report['command'].split()[:3] == ['python', '-m', 'p']
     with np.load(tmp_path / 'predictions' / 'before' / 'p0.npz') as found:
         np.testing.assert_array_equal(found['joints'], joints)
