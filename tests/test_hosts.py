@@ -256,6 +256,12 @@ def test_a_host_is_told_by_the_config_or_the_cluster_or_alone(monkeypatch):
     assert hosts.of(given(count=1, index=0)) == hosts.Hosts()
 
 
+def test_whoever_collects_needs_no_place_among_the_hosts():
+    found = given(count=2, index=-1)
+    found.collect = True
+    assert hosts.of(found) == hosts.ALONE
+
+
 @pytest.mark.parametrize(('index', 'count'), [(2, 2), (-1, 2), (0, 0)])
 def test_a_host_that_cannot_be_is_refused(index, count):
     with pytest.raises(ValueError, match=r'config.hosts.index is -?\d') as error:

@@ -30,6 +30,8 @@ ALONE = Hosts()
 def of(config: ConfigDict) -> Hosts:
     """This host, as the config says or the cluster tells. Raises ValueError as `check` does."""
     check(config)
+    if config.collect:
+        return ALONE  # whoever joins what hosts have done is none of them
     if config.hosts.count:
         return Hosts(config.hosts.index, config.hosts.count, config.hosts.coordinator)
     return dataclasses.replace(found_by_jax(), coordinator=config.hosts.coordinator)
@@ -38,6 +40,8 @@ def of(config: ConfigDict) -> Hosts:
 def check(config: ConfigDict) -> None:
     """Raises ValueError for an index without a count, or one that is none of its hosts."""
     index, count = config.hosts.index, config.hosts.count
+    if config.collect:
+        return
     if not count and index >= 0:
         raise ValueError(
             f'config.hosts.index is {index} and config.hosts.count 0, expected both, or -1 and 0 '
