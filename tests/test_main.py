@@ -17,7 +17,7 @@ from conftest import TINY
 from test_convert import filled
 
 from configs import joint, personalize
-from ttp_jax import convert
+from ttp_jax import convert, main
 from ttp_jax.data import skeletons
 from ttp_jax.data.drawn import synthetic
 from ttp_jax.files import digest, personal, predictions, torch_files
@@ -579,3 +579,19 @@ def test_mistakes_get_one_line(tmp_path, arguments, expected):
     assert 'Traceback' not in done.stderr, done.stderr
     for word in expected:
         assert word in last, done.stderr
+
+
+def test_an_installed_config_stands_in_where_there_is_no_file_of_that_name(tmp_path, monkeypatch):
+    configs = tmp_path / 'share' / 'ttp_jax' / 'configs'
+    configs.mkdir(parents=True)
+    (configs / 'video.py').touch()
+    monkeypatch.setattr(main.sysconfig, 'get_path', {'data': str(tmp_path)}.get)
+    monkeypatch.chdir(tmp_path)
+    words = ['main', '--config=configs/video.py:online', '--config.input=configs/video.py']
+    own = f'--config={configs / "video.py"}:online'
+    assert main.with_installed_config(words) == ['main', own, words[2]]
+    for other in ('--config=configs/none.py', '--config=video.py'):
+        assert main.with_installed_config([other]) == [other]
+    (tmp_path / 'configs').mkdir()
+    (tmp_path / 'configs' / 'video.py').touch()
+    assert main.with_installed_config(words) == words

@@ -14,6 +14,7 @@ import os
 import pathlib
 import signal
 import sys
+import sysconfig
 
 import jax
 from absl import app, flags, logging
@@ -55,10 +56,25 @@ def default_workdir() -> pathlib.Path:
     return pathlib.Path('runs') / f'{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}'
 
 
+def with_installed_config(argv: list[str]) -> list[str]:
+    """The words, with the package's own `configs/NAME.py` where there is no such file here."""
+    installed = pathlib.Path(sysconfig.get_path('data')) / 'share' / 'ttp_jax'
+
+    def found(word: str) -> str:
+        flag, _, value = word.partition('=')
+        name, colon, variant = value.partition(':')
+        if flag != '--config' or not name.startswith('configs/') or os.path.isfile(name):
+            return word
+        own = installed / name
+        return f'{flag}={own}{colon}{variant}' if own.is_file() else word
+
+    return [found(word) for word in argv]
+
+
 def parse_flags(argv: list[str]) -> list[str]:
     """The flags, or one line about what is wrong with them."""
     try:
-        return flags.FLAGS(argv)
+        return flags.FLAGS(with_installed_config(argv))
     except flags.Error as error:  # of a config file it holds the whole traceback, cause last
         sys.exit(f'error: {str(error).strip().splitlines()[-1].strip()}')
     except (AttributeError, KeyError, TypeError, ValueError) as error:
