@@ -151,25 +151,18 @@ class Problem:
         import jax
         import jax.numpy as jnp
 
-        from ttp_jax.data import pairs, sets
         from ttp_jax.objectives import registry
         from ttp_jax.run import check_config, method
 
         file, variant = CONFIGS[setting.size]
         self.setting = setting
         self.config = runpy.run_path(str(ROOT / 'configs' / file))['get_config'](variant)
-        self.skeleton, subtract_one = sets.labels(self.config.data.name)
+        self.skeleton, _ = check_config.labels_of(self.config)
         self.model = check_config.model_of(self.config)
         self.dtype = method.COMPUTE[setting.dtype]
         self.network = perceptual_of(self.config)
         self.objective = registry.choose(self.config.train.objective, self.model)
-        self.spec = pairs.CropSpec(
-            self.config.crop.size,
-            self.model.cells(self.config.crop.size),
-            bgr=self.config.crop.bgr,
-            subtract_one=subtract_one,
-            sigma=self.config.model.sigma,
-        )
+        self.spec = check_config.crop_spec(self.config)
         image = jax.ShapeDtypeStruct((1, self.spec.size, self.spec.size, 3), jnp.float32)
         self.variables = jax.eval_shape(self.model.init, jax.random.key(0), image, image)
         self.loss_means = jax.ShapeDtypeStruct((1 + self.network.terms,), jnp.float32)
@@ -241,32 +234,25 @@ def personalization(problem: Problem, devices: Sequence) -> tuple[Any, int]:
 
 def method_of(problem: Problem, devices: Sequence):
     """How people are adapted, one step a frame, as a run of the config would do it there."""
-    from ttp_jax.personalize import inner_loop, placement
+    from ttp_jax.personalize import placement
+    from ttp_jax.run import method
 
-    config, setting, lowering = problem.config, problem.setting, problem.setting.lowering
+    setting, lowering = problem.setting, problem.setting.lowering
     platform = devices[0].platform
     if lowering == 'auto':
         lowering = placement.private_lowering(
             setting.people * len(devices), devices=len(devices), platform=platform
         )
-    steps = config.personalize[setting.schedule]
-    return inner_loop.Method(
-        model=problem.model.clone(train=False, lowering=lowering, dtype=problem.dtype),
-        perceptual=problem.network._replace(
-            lowering=placement.shared_lowering(lowering, platform=platform)
-        ),
-        objective=problem.objective,
-        tx=inner_loop.optimizer(
-            learning_rate=steps.learning_rate,
-            images_first=steps.images_first,
-            image_learning_rate=steps.image_learning_rate,
-        ),
+    config = problem.config.copy_and_resolve_references()
+    config.personalize.dtype = setting.dtype
+    shared = placement.shared_lowering(lowering, platform=platform)
+    return method.of(
+        config,
+        setting.schedule,
+        perceptual=problem.network._replace(lowering=shared),
+        lowering=lowering,
         spec=problem.spec,
-        schedule=setting.schedule,
-        batch=config.personalize.batch,
-        augment=config.train.augment.to_dict(),
-        mirror=problem.skeleton.mirror,
-    )
+    )._replace(epochs=1)
 
 
 def clips(problem: Problem, people: int):

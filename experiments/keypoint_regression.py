@@ -123,12 +123,7 @@ def regress(config: ConfigDict, network: pathlib.Path) -> tuple[sets.DataSet, li
     check_config.check(config)
     data = sets.load(seed=config.seed, training=True, **check_config.data_options(config))
     model = check_config.model_of(config)
-    spec = pairs.CropSpec(
-        config.crop.size,
-        model.cells(config.crop.size),
-        bgr=config.crop.bgr,
-        subtract_one=sets.labels(config.data.name)[1],
-    )
+    spec = check_config.crop_spec(config)
     image = jax.ShapeDtypeStruct((1, spec.size, spec.size, 3), jnp.float32)
     like = jax.eval_shape(model.init, jax.random.key(0), image, image)
     look = functools.partial(

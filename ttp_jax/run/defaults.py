@@ -203,16 +203,8 @@ TAKEN = ('model.', 'crop.', 'perceptual.', 'personalize.', 'train.augment.', 'tr
 
 def as_trained(theirs: Mapping[str, Any]) -> ConfigDict:
     """`small()` with the networks, crops and personalization of a checkpoint's config."""
-    config = small()
-    known = flat(config.to_dict())
-    config.update_from_flattened_dict(
-        {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in flat(theirs).items()
-            if key in known and key.startswith((*TAKEN, 'data.skeleton'))
-        }
-    )
-    return config
+    taken = (*TAKEN, 'data.skeleton')
+    return completed({k: v for k, v in flat(theirs).items() if k.startswith(taken)})
 
 
 def paper(data_set: str, *, file: str) -> ConfigDict:
