@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ttp_jax import heatmaps
+from ttp_jax import geometry, heatmaps
 from ttp_jax.networks import model
 
 SIZE = (32, 32)
@@ -148,6 +148,48 @@ def test_decode_of_a_map_that_holds_a_nan_is_nan(broken, others):
     for decode in (heatmaps.decode, jax.jit(heatmaps.decode)):
         xy, score = decode(heatmap)
         assert np.isnan(xy).all() and np.isnan(score)
+
+
+def test_peaks_begin_with_what_decode_gives_and_are_highest_among_their_neighbours():
+    maps = jax.random.normal(jax.random.key(0), (20, 16, 16))
+    points, heights = jax.vmap(functools.partial(heatmaps.peaks, count=5))(maps)
+    joints, scores = jax.vmap(heatmaps.decode)(maps)
+    np.testing.assert_array_equal(points[:, 0], joints)
+    np.testing.assert_array_equal(heights[:, 0], scores)
+    assert (np.diff(heights, axis=1) <= 0).all()
+    for heatmap, xy, height in zip(np.array(maps), np.rint(points).astype(int), heights):
+        for (x, y), found in zip(xy, height):
+            around = heatmap[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
+            assert around.max() == heatmap[y, x] == found
+
+
+def test_a_map_has_no_more_peaks_than_it_has():
+    maps = [heatmaps.gaussian_map(jnp.array(at), size=SIZE, sigma=2.0) for at in ([5, 9], [20, 9])]
+    points, heights = heatmaps.peaks(maps[0] + 0.5 * maps[1], count=4)
+    np.testing.assert_array_equal(points[:2], [[5, 9], [20, 9]])
+    np.testing.assert_allclose(heights, [1, 0.5, -np.inf, -np.inf], atol=1e-6)
+
+
+def test_peaks_of_a_map_that_holds_a_nan_begin_with_nan():
+    points, heights = heatmaps.peaks(jnp.zeros(SIZE).at[3, 4].set(jnp.nan), count=2)
+    assert np.isnan(points[0]).all() and np.isnan(heights[0])
+
+
+@pytest.mark.parametrize('scale', [0.8, 1.0, 1.25])
+def test_what_another_crop_shows_comes_back_to_the_cells_of_the_usual_one(scale):
+    """A joint as two crops of a box show it: `zoomed` undoes the difference in size."""
+    box, joint = jnp.array([20.0, 30, 119, 129]), jnp.array([60.0, 97.0])
+    usual, other = (
+        geometry.transform_points(
+            geometry.augmented_affine(box, geometry.Augmentation(size), size=32), joint
+        )
+        for size in (1.0, scale)
+    )
+    seen = heatmaps.gaussian_map(other, size=SIZE, sigma=2 / scale)
+    expected = heatmaps.gaussian_map(usual, size=SIZE, sigma=2.0)
+    found = heatmaps.zoomed(seen[..., None], scale=scale)[..., 0]
+    # Between cells it is interpolated along lines; half a cell beside would be 0.15 off.
+    np.testing.assert_allclose(found, expected, atol=0.1)
 
 
 def test_decode_inverts_target_to_half_a_cell():

@@ -49,6 +49,10 @@ def test_an_objective_runs_on_every_variant_with_its_heads_and_names_what_is_mis
     assert registry.choose(name, model) is objective
     crops = jnp.zeros((2, 32, 32, 3))
     means, context = jnp.ones(1), Context(perceptual.load('none'), mirror=PENN_ACTION.mirror)
+    if objective.taught:
+        side = model.cells(32)
+        labels = jnp.zeros((2, side, side, model.joints)), jnp.ones((2, model.joints))
+        context = context._replace(labels=labels)
     outcome = jax.eval_shape(
         lambda variables: nn.apply(objective.loss, model)(
             variables, crops, crops, means, jax.random.key(0), context

@@ -10,6 +10,7 @@ lift it with `jax.vmap`.
 import chex
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 
 def soft_argmax(heatmap: jax.Array) -> jax.Array:
@@ -108,13 +109,54 @@ def decode(heatmap: jax.Array) -> tuple[jax.Array, jax.Array]:
     """
     chex.assert_rank(heatmap, 2)
     heatmap = jnp.asarray(heatmap)
+    return _refined(heatmap, jnp.argmax(heatmap))  # NaN counts as the largest
+
+
+def peaks(heatmap: jax.Array, *, count: int) -> tuple[jax.Array, jax.Array]:
+    """The highest cells that no neighbour exceeds, the highest first, which is what `decode` gives.
+
+    Args:
+      heatmap: `[height, width]`.
+      count: how many are wanted.
+
+    Returns:
+      `[count, 2]`, `(x, y)` in heatmap cells, each as `decode` would place it, and heights
+      `[count]`: -inf where there are fewer.
+    """
+    chex.assert_rank(heatmap, 2)
+    around = lax.reduce_window(heatmap, -jnp.inf, lax.max, (3, 3), (1, 1), 'SAME')
+    # Not `>=`, which is false for NaN: those have to be found.
+    heights = jnp.where(heatmap < around, -jnp.inf, heatmap).ravel()
+    highest, cells = lax.top_k(heights, count)
+    points, _ = jax.vmap(_refined, (None, 0))(heatmap, cells)
+    return points, highest
+
+
+def zoomed(heatmaps: jax.Array, *, scale: float) -> jax.Array:
+    """What a crop `scale` times as wide shows, in the cells of the crop itself.
+
+    heatmaps `[height, width, J]` of crops about the same centre, `(width / 2, height / 2)`; the
+    result is 0 where a narrower crop shows nothing.
+    """
+    if scale == 1:
+        return heatmaps
+    height, width, _ = heatmaps.shape
+    # Cell c lies at c' = middle + (c - middle) / scale of the other crop; JAX counts from edges.
+    shift = jnp.array([(0.5 + side / 2) * (1 - scale) for side in (height, width)])
+    return jax.image.scale_and_translate(
+        heatmaps, heatmaps.shape, (0, 1), jnp.full(2, scale), shift, 'linear', antialias=False
+    )
+
+
+def _refined(heatmap: jax.Array, cell: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The keypoint of the cell with this flat index, and its height."""
     height, width = heatmap.shape
-    y, x = jnp.unravel_index(jnp.argmax(heatmap), heatmap.shape)  # NaN counts as the largest
+    y, x = jnp.unravel_index(cell, heatmap.shape)
     score = heatmap[y, x]
     # At the border these indices reach other cells than the neighbours; `inside` discards them.
     slope = jnp.stack(
         [heatmap[y, x + 1] - heatmap[y, x - 1], heatmap[y + 1, x] - heatmap[y - 1, x]]
     )
     inside = (1 < x) & (x < width - 1) & (1 < y) & (y < height - 1)
-    cell = jnp.stack([x, y]).astype(heatmap.dtype) + jnp.where(inside, 0.25 * jnp.sign(slope), 0.0)
-    return jnp.where(jnp.isnan(score), score, jnp.where(score > 0, cell, 0.0)), score
+    point = jnp.stack([x, y]).astype(heatmap.dtype) + jnp.where(inside, 0.25 * jnp.sign(slope), 0.0)
+    return jnp.where(jnp.isnan(score), score, jnp.where(score > 0, point, 0.0)), score

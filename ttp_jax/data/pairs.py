@@ -135,10 +135,15 @@ def crop(frame: Array, affine: jax.Array, *, spec: CropSpec, valid: Array) -> ja
     return geometry.normalise(image[..., ::-1] if spec.bgr else image)
 
 
-def crop_frame(frame: Array, box: Array, *, spec: CropSpec, valid: Array) -> jax.Array:
-    """A frame as prediction sees it: its box cropped, nothing augmented; `[size, size, 3]`."""
+def crop_frame(
+    frame: Array, box: Array, *, spec: CropSpec, valid: Array, scale: float = 1.0
+) -> jax.Array:
+    """A frame as prediction sees it: its box cropped, nothing augmented; `[size, size, 3]`.
+
+    scale: of the side of what is cropped.
+    """
     affine = geometry.augmented_affine(
-        box, geometry.Augmentation(), size=spec.size, subtract_one=spec.subtract_one
+        box, geometry.Augmentation(scale), size=spec.size, subtract_one=spec.subtract_one
     )
     return crop(frame, affine, spec=spec, valid=valid)
 

@@ -38,12 +38,15 @@ class Context(NamedTuple):
     seen: the target's heatmaps, where joint training has computed them already.
     axis_name: the devices that share a batch, if several do.
     mirror: for each labelled joint the one it becomes in a mirrored image: `Skeleton.mirror`.
+    labels: what a `taught` objective learns from: heatmaps `[B, h, w, J]` and weights `[B, J]`, as
+    `data.pairs.targets` makes them.
     """
 
     perceptual: Perceptual
     seen: Heatmaps | None = None
     axis_name: str | None = None
     mirror: tuple[int, ...] = ()
+    labels: tuple[jax.Array, jax.Array] | None = None
 
 
 class Outcome(NamedTuple):
@@ -71,12 +74,15 @@ class Objective(NamedTuple):
     `rng` is one key for the batch, or `[B]` keys: see `sample_keys`.
     heads: the parts of the model, by their names in the parameter tree, that it needs.
     frozen: patterns of parameter paths that personalization with it leaves as they are.
+    taught: whether it learns from what the shared weights predict in the person's whole clip, which
+    is then done before the first step.
     """
 
     name: str
     loss: Callable[..., Outcome]
     heads: Collection[str]
     frozen: tuple[str, ...] = (NORMS, LABELLED_HEAD)
+    taught: bool = False
 
     def check(self, model: PoseModel) -> None:
         """Raises ValueError when the model lacks a head that this task needs."""

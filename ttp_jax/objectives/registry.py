@@ -4,11 +4,12 @@ from ttp_jax.networks.model import PoseModel
 from ttp_jax.objectives.alignment import ALIGNMENT
 from ttp_jax.objectives.entropy import ENTROPY, ENTROPY_ALL
 from ttp_jax.objectives.flips import FLIPS
+from ttp_jax.objectives.followed import FOLLOWED
 from ttp_jax.objectives.objective import Objective
 from ttp_jax.objectives.pseudo_labels import PSEUDO_LABELS
 from ttp_jax.objectives.reconstruction import RECONSTRUCTION
 from ttp_jax.objectives.rotation import ROTATION
-from ttp_jax.objectives.self_training import SELF_TRAINING
+from ttp_jax.objectives.self_training import FOLLOWED_TRAINING, SELF_TRAINING
 from ttp_jax.objectives.temporal import TEMPORAL
 
 OBJECTIVES = {
@@ -20,6 +21,8 @@ OBJECTIVES = {
         ENTROPY_ALL,
         PSEUDO_LABELS,
         SELF_TRAINING,
+        FOLLOWED,
+        FOLLOWED_TRAINING,
         FLIPS,
         TEMPORAL,
         ALIGNMENT,

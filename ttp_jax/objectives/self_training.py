@@ -1,14 +1,18 @@
-"""Joint training once more, with the network's own confident predictions in place of labels.
+"""Joint training once more, with the network's own predictions in place of labels.
 
 The paper trains on labels and on rebuilding together and personalizes by rebuilding alone
 (sections 3.1, 3.2). This keeps both terms, weighed as in training: rebuilding says where things
-are in this person's pictures, confident predictions hold on to what labels have taught.
+are in this person's pictures, predictions hold on to what labels have taught. Either it is those
+that are confident, of the weights of now, or those that were followed through the clip.
 """
+
+import functools
+from collections.abc import Callable
 
 import jax
 
 from ttp_jax.networks.model import PoseModel
-from ttp_jax.objectives import pseudo_labels, reconstruction
+from ttp_jax.objectives import followed, pseudo_labels, reconstruction
 from ttp_jax.objectives.objective import Context, Objective, Outcome
 
 RECONSTRUCTION_WEIGHT = 1e-3  # the paper's
@@ -21,11 +25,13 @@ def loss(
     loss_means: jax.Array,
     rng: jax.Array,
     context: Context,
+    *,
+    labelled_loss: Callable[..., Outcome],
 ) -> Outcome:
-    """The labelled loss of confident predictions, and the weighted reconstruction error."""
+    """The labelled loss of predictions, and the weighted reconstruction error."""
     seen = model.heatmaps(target) if context.seen is None else context.seen
     context = context._replace(seen=seen)
-    labelled = pseudo_labels.loss(model, target, source, loss_means, rng, context)
+    labelled = labelled_loss(model, target, source, loss_means, rng, context)
     rebuilt = reconstruction.loss(model, target, source, loss_means, rng, context)
     return Outcome(
         labelled.loss + RECONSTRUCTION_WEIGHT * rebuilt.loss,
@@ -34,4 +40,13 @@ def loss(
     )
 
 
-SELF_TRAINING = Objective('self_training', loss, heads=reconstruction.RECONSTRUCTION.heads)
+_HEADS = reconstruction.RECONSTRUCTION.heads
+SELF_TRAINING = Objective(
+    'self_training', functools.partial(loss, labelled_loss=pseudo_labels.loss), heads=_HEADS
+)
+FOLLOWED_TRAINING = Objective(
+    'followed_training',
+    functools.partial(loss, labelled_loss=followed.loss),
+    heads=_HEADS,
+    taught=True,
+)

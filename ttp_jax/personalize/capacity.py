@@ -51,6 +51,8 @@ def activation_bytes(
         inner_loop.self_supervised_loss, model=model, objective=objective, mirror=mirror
     )
     crops = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.float32)
+    maps = jnp.zeros((batch, model.cells(size), model.cells(size), model.joints))
+    labels = (maps, jnp.ones((batch, model.joints))) if objective.taught else None
     fixed = jax.tree.leaves((trainable, frozen, batch_stats, perceptual.weights))
     known = {(x.shape, x.dtype) for x in fixed}
 
@@ -65,6 +67,7 @@ def activation_bytes(
                 source,
                 jax.random.key(0),
                 perceptual=perceptual._replace(weights=weights),
+                labels=labels,
             )[0]
 
         return jax.vjp(loss, trainable)[1]

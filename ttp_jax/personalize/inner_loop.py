@@ -40,12 +40,17 @@ HEALTHY = -1  # `Progress.failed_at` of a person whose losses have all been fini
 
 
 class Person(NamedTuple):
-    """One person's clip: frames `[T, H, W, 3]` uint8, size `[2]`, boxes `[T, 4]`, length `[]`."""
+    """One person's clip: frames `[T, H, W, 3]` uint8, size `[2]`, boxes `[T, 4]`, length `[]`.
+
+    taught: joints `[T, J, 2]` in image pixels that a `taught` objective learns from: the shared
+    network's own, and nobody's labels.
+    """
 
     frames: Array
     size: Array
     boxes: Array
     length: Array
+    taught: Array | None = None
 
 
 class Shared(NamedTuple):
@@ -69,11 +74,22 @@ class PersonState(NamedTuple):
     loss_means: jax.Array
 
 
+class Peaks(NamedTuple):
+    """A heatmap's highest peaks, the maximum first: `[T, J, K, 2]` image pixels, `[T, J, K]`."""
+
+    points: jax.Array
+    heights: jax.Array
+
+
 class Predictions(NamedTuple):
-    """Joints `[T, J, 2]` in image pixels (x, y), and the heatmaps' maxima `[T, J]`."""
+    """Joints `[T, J, 2]` in image pixels (x, y), and the heatmaps' maxima `[T, J]`.
+
+    peaks: what joints may be chosen from when all frames are there, where that is wanted.
+    """
 
     joints: jax.Array
     scores: jax.Array
+    peaks: Peaks | None = None
 
 
 class Progress(NamedTuple):
@@ -94,7 +110,8 @@ class Method(NamedTuple):
 
     augment is what training used: arguments of `geometry.sample_augmentation`. epochs: steps for
     each frame of the clip. mirror: of the skeleton, for objectives that flip images. flip_test:
-    whether a prediction is the mean over an image and its mirror image.
+    whether a prediction is the mean over an image and its mirror image. test_scales: of more crops
+    that it is a mean over. peaks: how many of each heatmap are predicted besides; 0 for none.
     """
 
     model: PoseModel
@@ -108,11 +125,18 @@ class Method(NamedTuple):
     epochs: int = 1
     mirror: tuple[int, ...] = ()
     flip_test: bool = False
+    test_scales: tuple[float, ...] = ()
+    peaks: int = 0
 
     @property
     def test_mirror(self) -> tuple[int, ...]:
         """The mirror that predictions are made with; () for none."""
         return self.mirror if self.flip_test else ()
+
+    @property
+    def looks(self) -> dict[str, Any]:
+        """How a frame is looked at: arguments of `predict_frames`."""
+        return dict(mirror=self.test_mirror, scales=self.test_scales, peaks=self.peaks)
 
     @property
     def predicts_while_learning(self) -> bool:
@@ -182,7 +206,15 @@ def start(shared: Shared, person: Person, *, method: Method) -> Progress:
     nothing = functools.partial(jnp.full, fill_value=jnp.nan, dtype=jnp.float32)
     return Progress(
         fresh_state(shared.trainable, shared.loss_means, tx=method.tx),
-        Predictions(nothing((frames, joints, 2)), nothing((frames, joints))),
+        Predictions(
+            nothing((frames, joints, 2)),
+            nothing((frames, joints)),
+            Peaks(
+                nothing((frames, joints, method.peaks, 2)), nothing((frames, joints, method.peaks))
+            )
+            if method.peaks
+            else None,
+        ),
         nothing((frames, method.epochs)),
         jnp.int32(HEALTHY),
     )
@@ -234,13 +266,14 @@ def _step(carry, index: jax.Array, *, shared: Shared, person: Person, rng, metho
     t = index // method.epochs
     draw_rng, loss_rng = jax.random.split(jax.random.fold_in(rng, index))
     with jax.named_scope('crop'):
-        target, source = _draw_crops(person, t, draw_rng, method=method)
+        target, source, labels = _draw_crops(person, t, draw_rng, method=method)
     loss = functools.partial(
         self_supervised_loss,
         model=method.model,
         perceptual=method.perceptual._replace(weights=shared.features),
         objective=method.objective,
         mirror=method.mirror,
+        labels=labels,
     )
     new, value = adapt_step(
         state, shared.frozen, shared.batch_stats, target, source, loss_rng, tx=method.tx, loss=loss
@@ -255,15 +288,24 @@ def _step(carry, index: jax.Array, *, shared: Shared, person: Person, rng, metho
 
 
 def _draw_crops(person: Person, t: jax.Array, rng, *, method: Method):
-    """Normalised crops (target, source) `[B, S, S, 3]` of a step on frame t, as scheduled."""
+    """What a step on frame t learns from, as scheduled.
+
+    Normalised crops (target, source) `[B, S, S, 3]`, and the target's labels, heatmaps and weights,
+    of a person who has been taught; else None.
+    """
     target, source, augmentation = SCHEDULES[method.schedule](
         t, rng, length=person.length, batch=method.batch, augment=method.augment
     )
     crop = functools.partial(pairs.crop_pair, spec=method.spec, valid=person.size)
-    target_crop, source_crop, _ = jax.vmap(crop)(
+    target_crop, source_crop, affine = jax.vmap(crop)(
         person.frames[target], person.frames[source], person.boxes[target], augmentation
     )
-    return target_crop, source_crop
+    if person.taught is None:
+        return target_crop, source_crop, None
+    joints = person.taught[target]
+    label = functools.partial(pairs.targets, spec=method.spec, mirror=method.mirror)
+    labels = jax.vmap(label)(joints, jnp.ones(joints.shape[:2]), affine, augmentation.flip)
+    return target_crop, source_crop, labels
 
 
 def self_supervised_loss(
@@ -279,11 +321,15 @@ def self_supervised_loss(
     perceptual: Perceptual,
     objective: Objective,
     mirror: tuple[int, ...] = (),
+    labels: tuple[jax.Array, jax.Array] | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """(loss, new running means) of crops `[B, S, S, 3]`; no label is read (paper section 3.1)."""
+    """(loss, new running means) of crops `[B, S, S, 3]` (paper section 3.1).
+
+    labels: of a `taught` objective, as `Context` has them; there are no others.
+    """
     variables = {'params': partition.merge(trainable, frozen), 'batch_stats': batch_stats}
     loss = nn.apply(objective.loss, model)
-    context = Context(perceptual, mirror=mirror)
+    context = Context(perceptual, mirror=mirror, labels=labels)
     outcome = loss(variables, target, source, loss_means, rng, context)
     return outcome.loss, outcome.loss_means
 
@@ -332,7 +378,7 @@ def _predict(state: PersonState, shared: Shared, person: Person, frames, *, meth
         frames,
         model=method.model,
         spec=method.spec,
-        mirror=method.test_mirror,
+        **method.looks,
     )
 
 
@@ -350,33 +396,42 @@ def predict_frames(
     model: PoseModel,
     spec: pairs.CropSpec,
     mirror: tuple[int, ...] = (),
+    scales: tuple[float, ...] = (),
+    peaks: int = 0,
 ) -> Predictions:
     """Predictions for the frames with indices `frames` `[F]` of one person.
 
     mirror: of the skeleton, to predict from the mean with the mirror image's heatmaps; () for not.
+    scales: of more crops, in sides of the usual one, over whose heatmaps the mean is taken as well.
+    peaks: how many of each heatmap are wanted besides.
     """
-
-    def one_crop(t):
-        return pairs.crop_frame(person.frames[t], person.boxes[t], spec=spec, valid=person.size)
-
-    def one_joint(heatmap, box):
-        cells, score = heatmaps.decode(heatmap)
-        return geometry.heatmap_to_image(
-            cells, box, size=spec.cells, subtract_one=spec.subtract_one
-        ), score
-
-    crops = jax.vmap(one_crop)(frames)
     variables = {'params': params, 'batch_stats': batch_stats}
 
     def see(images) -> jax.Array:
         seen: Any = model.apply(variables, images, method='heatmaps')
         return seen.supervised
 
-    maps = see(crops)
-    if mirror:
-        maps = (maps + flips.unmirrored(see(flips.mirrored(crops)), mirror)) / 2
+    def look(scale: float) -> jax.Array:
+        crop = functools.partial(pairs.crop_frame, spec=spec, valid=person.size, scale=scale)
+        crops = jax.vmap(crop)(person.frames[frames], person.boxes[frames])
+        maps = see(crops)
+        if mirror:
+            maps = (maps + flips.unmirrored(see(flips.mirrored(crops)), mirror)) / 2
+        return jax.vmap(functools.partial(heatmaps.zoomed, scale=scale))(maps)
+
+    def one_joint(heatmap, box):
+        to_image = functools.partial(
+            geometry.heatmap_to_image, box=box, size=spec.cells, subtract_one=spec.subtract_one
+        )
+        cells, score = heatmaps.decode(heatmap)
+        if not peaks:
+            return Predictions(to_image(cells), score)
+        highest, heights = heatmaps.peaks(heatmap, count=peaks)
+        return Predictions(to_image(cells), score, Peaks(to_image(highest), heights))
+
+    maps = jnp.mean(jnp.stack([look(scale) for scale in (1.0, *scales)]), axis=0)
     per_frame = jax.vmap(one_joint, in_axes=(-1, None))
-    return Predictions(*jax.vmap(per_frame)(maps.astype(jnp.float32), person.boxes[frames]))
+    return jax.vmap(per_frame)(maps.astype(jnp.float32), person.boxes[frames])
 
 
 def optimizer(

@@ -20,12 +20,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ttp_jax.data import clips
 from ttp_jax.networks import layers
-from ttp_jax.personalize import partition
+from ttp_jax.personalize import follow, partition
 from ttp_jax.personalize.chunks import Chunk, segments, stack_readable
 from ttp_jax.personalize.inner_loop import (
     HEALTHY,
     Loop,
     Method,
+    Person,
+    Predictions,
     Progress,
     Shared,
     one_person,
@@ -36,16 +38,21 @@ from ttp_jax.personalize.inner_loop import (
 FAILED = 'failed'
 PEOPLE = 'people'  # the axis of the mesh
 SEGMENT = 8  # frames that one call works off
+# Crops that a teacher looks at besides the usual one, in its sides: the best of what was tried on
+# the validation part of real clips, where turned crops helped less (experiments/README.md).
+TEACHER_SCALES = (0.87, 1.15)
 
 
 class Runner(NamedTuple):
     """The compiled pieces of personalization, each for a chunk of people.
 
     before: `(params, batch_stats, people, frames) -> Predictions` with the weights that people
-    share; loop: see `inner_loop`; segment: frames a call works off.
+    share; teacher: the same with more care, where people are taught; loop: see `inner_loop`;
+    segment: frames a call works off.
     """
 
     before: Callable
+    teacher: Callable | None
     loop: Loop
     segment: int
     mesh: Mesh
@@ -102,13 +109,13 @@ def make_runner(
     method = method._replace(spec=method.spec.suited_to(platform_of(mesh)))
     lowering = method.model.lowering if method.model.lowering in layers.ON_TPU else 'library'
     before = functools.partial(
-        predict_frames,
-        model=method.model.clone(lowering=lowering),
-        spec=method.spec,
-        mirror=method.test_mirror,
+        predict_frames, model=method.model.clone(lowering=lowering), spec=method.spec
     )
     return Runner(
-        _lift(before, (None, None, 0, None), mesh=mesh),
+        _lift(functools.partial(before, **method.looks), (None, None, 0, None), mesh=mesh),
+        _lift(functools.partial(before, **careful(method)), (None, None, 0, None), mesh=mesh)
+        if method.objective.taught
+        else None,
         lift_loop(one_person(method), mesh=mesh),
         segment,
         mesh,
@@ -187,11 +194,10 @@ def predict_people(
     params, batch_stats = runner.everywhere((params, batch_stats))
     since = time.monotonic()
     for chunk, batch, parts, reasons in _stacked(people, chunks, runner):
-        seen = [runner.before(params, batch_stats, batch, frames) for frames in parts]
-        joined = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *jax.device_get(seen))
+        joined = _whole_clips(runner.before, params, batch_stats, batch, parts)
         no_losses = np.zeros((len(chunk.members), len(parts) * runner.segment, 0))
         healthy = np.full(len(chunk.members), HEALTHY)
-        results = _unpack(people, chunk, (*joined, no_losses, healthy), reasons)
+        results = _unpack(people, chunk, joined, (no_losses, healthy), reasons)
         yield from _timed(results, since)
         since = time.monotonic()
 
@@ -231,12 +237,16 @@ def personalize_people(
             if runner.loop.predicts_while_learning:
                 kept.update(_kept(progress, chunk, {i for i, t in keep.items() if t in frames}))
 
+        if runner.teacher:
+            batch = _taught(people, chunk, batch, parts, runner=runner, shared=shared)
         progress = personalize_person(
             shared, batch, keys, loop=runner.loop, segments=parts, watch=watch
         )
         kept.update(_kept(progress, chunk, keep.keys() - kept.keys()))
-        arrays = (*progress.predictions, progress.losses, progress.failed_at)
-        results = _unpack(people, chunk, jax.device_get(arrays), reasons)
+        predictions, *learning = jax.device_get(
+            (progress.predictions, progress.losses, progress.failed_at)
+        )
+        results = _unpack(people, chunk, predictions, learning, reasons)
         for index, result in _timed(results, since):
             if result.status != FAILED:
                 row = chunk.members.index(index)
@@ -244,6 +254,35 @@ def personalize_people(
                 result = result._replace(trainable=kept.get(index), learned=learned)
             yield index, result
         since = time.monotonic()
+
+
+def _whole_clips(
+    predict: Callable, params, batch_stats, batch: Person, parts: Sequence[np.ndarray]
+) -> Predictions:
+    """Predictions of a chunk's whole clips, a segment after another; on the host."""
+    seen = [predict(params, batch_stats, batch, frames) for frames in parts]
+    return jax.tree.map(lambda *x: np.concatenate(x, axis=1), *jax.device_get(seen))
+
+
+def careful(method: Method) -> dict[str, Any]:
+    """How the shared network looks at frames that it is to teach."""
+    return dict(mirror=method.mirror, scales=TEACHER_SCALES, peaks=follow.PEAKS)
+
+
+def _taught(
+    people, chunk: Chunk, batch: Person, parts, *, runner: Runner, shared: Shared
+) -> Person:
+    """The chunk's people with what the shared network sees in their clips, followed through them.
+
+    The same for somebody on any device, in any company.
+    """
+    assert runner.teacher
+    params = runner.everywhere(partition.merge(shared.trainable, shared.frozen))
+    joined = _whole_clips(runner.teacher, params, shared.batch_stats, batch, parts)
+    taught = np.zeros((len(chunk.members), batch.frames.shape[1], *joined.joints.shape[2:]))
+    for row, index in enumerate(chunk.members):
+        taught[row, : len(people[index].frames)], _ = _read_off(joined, row, people[index])
+    return batch._replace(taught=runner.spread(taught.astype(np.float32)))
 
 
 def _stacked(people, chunks: Sequence[Chunk], runner: Runner) -> Iterator[tuple]:
@@ -298,28 +337,40 @@ def _weights_of(progress: Progress, row: int) -> partition.Flat:
 
 
 def _unpack(
-    people, chunk: Chunk, arrays: Sequence[np.ndarray], reasons: Sequence[str]
+    people,
+    chunk: Chunk,
+    predictions: Predictions,
+    learning: Sequence[np.ndarray],
+    reasons: Sequence[str],
 ) -> list[tuple[int, Adapted]]:
     """Everyone's own result, cut to their own length.
 
     Args:
-      arrays: joints, scores, losses and failed_at, with a leading axis of the chunk's rows.
+      predictions: with a leading axis of the chunk's rows.
+      learning: losses and failed_at, likewise.
       reasons: as `stack_readable` gives them.
     """
-    joints, scores, losses, failed_at = arrays
+    losses, failed_at = learning
     found = []
     for row, index in _rows(chunk):
         clip, n = people[index], len(people[index].frames)
-        result = Adapted(
-            np.array(joints[row, :n]),
-            np.array(scores[row, :n]),
-            np.array(losses[row, :n]),
-            int(failed_at[row]),
-        )
+        joints, scores = _read_off(predictions, row, clip)
+        result = Adapted(joints, scores, np.array(losses[row, :n]), int(failed_at[row]))
         if reasons[row]:
-            result = unreadable(clip, reasons[row], joints=joints.shape[2])
+            result = unreadable(clip, reasons[row], joints=joints.shape[1])
         found.append((index, result))
     return found
+
+
+def _read_off(
+    predictions: Predictions, row: int, clip: clips.Clip
+) -> tuple[np.ndarray, np.ndarray]:
+    """The joints and scores of a row of people: each frame's own, or where they were all along."""
+    mine = jax.tree.map(lambda x: np.array(x[row, : len(clip.frames)]), predictions)
+    if mine.peaks is None:
+        return mine.joints, mine.scores
+    points, heights = mine.peaks
+    return follow.chosen(points, heights, np.asarray(clip.boxes))
 
 
 def _timed(results: list[tuple[int, Adapted]], since: float) -> list[tuple[int, Adapted]]:

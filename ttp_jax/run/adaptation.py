@@ -112,7 +112,7 @@ def predict(run: Run, *, done: Collection[int] = ()) -> Results:
     found = many_people.predict_people(
         run.people,
         run.placement.chunks(done),
-        runner=run.runner('online'),
+        runner=run.runner('offline'),
         params=run.state.params,
         batch_stats=run.state.batch_stats,
     )

@@ -152,6 +152,8 @@ def _personalize() -> dict:
         'save_rank': 32,  # of the matrices that stand for a layer's difference; 0: all of it
         'save_layers': ('all but images',),  # named as in `frozen`: whose differences are saved
         'flip_test': False,  # whether predictions are means over an image and its mirror image
+        'test_scales': (),  # of more crops that predictions are means over, such as (0.87, 1.15)
+        'follow': False,  # whether joints are followed through the whole clip: not online
         'people_per_chunk': 0,  # adapted at once; 0: as many as fit, on a CPU one a core
         'lowering': 'auto',
         'dtype': 'float32',
@@ -190,6 +192,7 @@ def video(schedule: str) -> ConfigDict:
             'preview': 0.0,  # so many seconds come first, in a folder of their own
             'smoothing': '',  # 'one_euro' or 'savitzky_golay': keypoints_smoothed.csv as well
             'flip_test': True,  # predict from the mean over an image and its mirror image
+            'follow': schedule == 'offline',  # follow joints through all frames: not online
             'longest': 600,  # frames; whoever is longer in view is personalized in several parts
             'detail': 1.5,  # pixels kept of a video for each one of a crop, along x and along y
             'pictures': 4,  # people of whom the report shows what the networks see

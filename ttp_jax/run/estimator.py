@@ -65,7 +65,7 @@ class Estimator:
         results = many_people.predict_people(
             [clip],
             [chunk],
-            runner=self.runner('online'),
+            runner=self.runner('offline'),
             params=self.params,
             batch_stats=self.batch_stats,
         )
@@ -177,15 +177,17 @@ class Estimator:
         return Keypoints(joints, adapted.scores, self.joints, adapted.losses)
 
 
-def load(path: str | pathlib.Path, *, flip_test: bool = True) -> Estimator:
+def load(path: str | pathlib.Path, *, flip_test: bool = True, follow: bool = False) -> Estimator:
     """The model of a workdir, or of a file that `ttp_jax.files.pack` made.
 
-    flip_test: whether to predict from the mean over an image and its mirror image.
+    flip_test: whether to predict from the mean over an image and its mirror image. follow: whether
+    frames are those of a video, one after the other, through which joints are to be followed; but
+    never online.
 
     Raises ValueError, naming the path, where there is none, or it was made by another model.
     """
     config = defaults.completed(flat(checkpoint.config_beside(str(path))))
-    config.personalize.flip_test = flip_test
+    config.personalize.update(flip_test=flip_test, follow=follow)
     state = checkpoint.load_model(str(path), _first_state(config))
     return Estimator(config, state.params, state.batch_stats, state.loss_means)
 

@@ -125,6 +125,10 @@ def _are_patterns(value: Any) -> bool:
     return _is_tuple(value) and all(isinstance(p, str) and _compiles(p) for p in value)
 
 
+def _are_scales(value: Any) -> bool:
+    return _is_tuple(value) and all(_is(scale, numbers.Real) and 0 < scale < 10 for scale in value)
+
+
 def _are_texts(value: Any) -> bool:
     return _is_tuple(value) and all(isinstance(item, str) for item in value)
 
@@ -228,6 +232,10 @@ KEYS = (
         'personalize.save_rank': Key(whole(0), NONE),
         'personalize.save_layers': Key(expect('a tuple of names or patterns', _are_patterns), NONE),
         'personalize.flip_test': Key(FLAG, TESTED),
+        'personalize.test_scales': Key(
+            expect('a tuple of numbers between 0 and 10, such as (0.87, 1.15)', _are_scales), TESTED
+        ),
+        'personalize.follow': Key(FLAG, TESTED),
         'personalize.people_per_chunk': Key(whole(0), NONE),
         'personalize.lowering': Key(LOWERING, TESTED),
         'personalize.dtype': Key(DTYPE, TESTED),

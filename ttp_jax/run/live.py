@@ -94,7 +94,7 @@ class Live:
         assert self._frames is not None
         length = np.int32(len(self._frames))
         clip = Person(self._frames, np.array(size, np.int32), self._boxes, length)
-        return Person(*(np.asarray(leaf)[None] for leaf in clip))
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[None], clip)
 
     def _remember(self, part: np.ndarray) -> int:
         """Puts a frame into its slot, which is returned: behind all others, or else the last.

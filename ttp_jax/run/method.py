@@ -5,7 +5,7 @@ from ml_collections import ConfigDict
 
 from ttp_jax.data import pairs
 from ttp_jax.networks.perceptual import Perceptual
-from ttp_jax.personalize import inner_loop
+from ttp_jax.personalize import follow, inner_loop
 from ttp_jax.run import check_config
 
 # What networks compute in; parameters, statistics, losses and keypoints stay float32.
@@ -39,6 +39,8 @@ def of(
         augment=config.train.augment.to_dict(),
         epochs=steps.pop('epochs'),
         flip_test=config.personalize.flip_test,
+        test_scales=tuple(config.personalize.test_scales),
+        peaks=follow.PEAKS if config.personalize.follow and schedule != 'online' else 0,
         mirror=check_config.labels_of(config)[0].mirror,
         tx=inner_loop.optimizer(**steps),
     )

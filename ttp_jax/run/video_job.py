@@ -71,7 +71,9 @@ def run_config(
     )
     whole.train.steps = 0
     whole.data.resident_gib = RESIDENT
-    whole.personalize.update(schedules=tuple(config.schedules), flip_test=config.flip_test)
+    whole.personalize.update(
+        schedules=tuple(config.schedules), flip_test=config.flip_test, follow=config.follow
+    )
     whole.data.update(
         {
             'name': 'video',

@@ -1,0 +1,171 @@
+"""Joints followed through a clip, and who learns from where they were."""
+
+import dataclasses
+import itertools
+
+import jax
+import numpy as np
+import pytest
+from test_personalize import FRAMES, SEGMENT, shared  # noqa: F401  # the fixture
+
+from ttp_jax.data import skeletons
+from ttp_jax.objectives import registry
+from ttp_jax.personalize import chunks, follow, inner_loop, many_people, partition
+
+BOX = np.array([0.0, 0, 99, 99])
+
+
+def drawn(frames, joints, peaks, seed=0):
+    """Peaks anywhere in the box with heights in order, and boxes."""
+    rng = np.random.default_rng(seed)
+    heights = -np.sort(-rng.uniform(0.01, 1, (frames, joints, peaks)), axis=-1)
+    return rng.uniform(0, 100, (frames, joints, peaks, 2)), heights, np.tile(BOX, (frames, 1))
+
+
+def worth(points, heights, path):
+    """What one joint's path is worth, written out."""
+    total = sum(np.log(max(heights[t, k], follow.LOWEST)) for t, k in enumerate(path))
+    for t in range(1, len(path)):
+        apart = np.linalg.norm(points[t, path[t]] - points[t - 1, path[t - 1]])
+        total -= follow.PER_SIDE * min(apart / 100, follow.FURTHEST)
+    return total
+
+
+def test_the_path_is_the_best_of_all_paths():
+    points, heights, boxes = drawn(5, 3, 3)
+    paths = follow.path_of(points, heights, boxes)
+    for j in range(3):
+        every = itertools.product(range(3), repeat=5)
+        best = max(every, key=lambda path, j=j: worth(points[:, j], heights[:, j], path))
+        np.testing.assert_array_equal(paths[:, j], best)
+
+
+def test_a_joint_that_jumps_away_for_a_frame_stays_where_it_was():
+    points = np.zeros((7, 1, 2, 2)) + [[10.0, 10], [80, 80]]
+    heights = np.tile([0.6, 0.5], (7, 1, 1))
+    points[3, 0] = points[3, 0, ::-1]  # there the other one is a little higher
+    joints, scores = follow.chosen(points, heights, np.tile(BOX, (7, 1)))
+    np.testing.assert_array_equal(joints[:, 0], np.tile([10.0, 10], (7, 1)))
+    np.testing.assert_array_equal(scores[:, 0], [0.6] * 3 + [0.5] + [0.6] * 3)
+
+
+def test_the_size_of_the_person_does_not_matter():
+    points, heights, boxes = drawn(9, 2, 4)
+    larger = boxes * 3 + np.array([0, 0, 2, 2])  # corners are pixels: a side of 100 becomes 300
+    np.testing.assert_array_equal(
+        follow.path_of(points, heights, boxes), follow.path_of(3 * points, heights, larger)
+    )
+
+
+def test_a_single_frame_and_a_lone_peak_give_what_is_highest():
+    points, heights, boxes = drawn(1, 4, 3)
+    joints, scores = follow.chosen(points, heights, boxes)
+    np.testing.assert_array_equal(joints, points[:, :, 0])
+    np.testing.assert_array_equal(scores, heights[:, :, 0])
+    points, heights, boxes = drawn(6, 4, 3)
+    heights[:, :, 1:] = -np.inf
+    np.testing.assert_array_equal(follow.chosen(points, heights, boxes)[0], points[:, :, 0])
+
+
+def test_nothing_is_followed_through_nan():
+    points, heights, boxes = drawn(4, 2, 3)
+    heights[2, 1, 0] = np.nan
+    _, scores = follow.chosen(points, heights, boxes)
+    assert np.isnan(scores).sum() == 1
+
+
+def taught(setup):
+    """The setup with people who learn from what is followed."""
+    objective = registry.OBJECTIVES['followed']
+    params = setup.state.params
+    trainable, frozen = partition.split(
+        params, frozen=[p for p in objective.frozen if matches(p, params)]
+    )
+    method = setup.method._replace(objective=objective, mirror=skeletons.PENN_ACTION.mirror)
+    return setup._replace(
+        shared=setup.shared._replace(trainable=trainable, frozen=frozen), method=method
+    )
+
+
+def matches(pattern, params):
+    """Whether a pattern claims a parameter."""
+    try:
+        return bool(partition.claimed(pattern, partition.flatten(params)))
+    except ValueError:
+        return False
+
+
+def run(setup, clips, *, people_per_chunk, peaks=0):
+    """Everyone, adapted offline."""
+    runner = many_people.make_runner(
+        setup.method._replace(peaks=peaks),
+        devices=jax.local_devices()[:people_per_chunk],
+        segment=SEGMENT,
+    )
+    bucket = chunks.Bucket(tuple(range(len(clips))), FRAMES, (48, 48), people_per_chunk)
+    return runner, dict(
+        many_people.personalize_people(
+            clips, chunks.chunks(bucket), runner=runner, shared=setup.shared, seed=0
+        )
+    )
+
+
+@pytest.fixture(scope='module')
+def both(shared, tiny_clips):  # noqa: F811
+    """(the setup, two people's results, made together and one by one)."""
+    setup, clips = taught(shared), [tiny_clips[0], shortened(tiny_clips[3], 4)]
+    together = run(setup, clips, people_per_chunk=2, peaks=follow.PEAKS)[1]
+    return setup, together, run(setup, clips, people_per_chunk=1, peaks=follow.PEAKS)[1]
+
+
+def shortened(clip, frames):
+    """The clip's first frames."""
+    return dataclasses.replace(clip, frames=clip.frames[:frames], boxes=clip.boxes[:frames])
+
+
+def test_who_else_is_there_and_how_long_they_are_does_not_matter(both):
+    _, together, one_by_one = both
+    assert [len(together[index].joints) for index in (0, 1)] == [6, 4]
+    for index in together:
+        np.testing.assert_allclose(
+            together[index].losses, one_by_one[index].losses, rtol=1e-3, atol=1e-6
+        )
+        assert np.isfinite(together[index].joints).all()
+
+
+def test_people_learn_what_the_shared_weights_saw_and_nothing_else(both, tiny_clips):
+    """The labels are the shared network's careful predictions, followed; the loss falls."""
+    setup, together, _ = both
+    clip = tiny_clips[0]
+    runner, _ = run(setup, [], people_per_chunk=1)
+    batch = chunks.stack_people([clip], frames=FRAMES, size=(48, 48))
+    parts = chunks.segments(FRAMES, SEGMENT)
+    chunk = chunks.Chunk((0,), FRAMES, (48, 48))
+    person = many_people._taught(
+        [clip], chunk, runner.spread(batch), parts, runner=runner, shared=setup.shared
+    )
+    n = len(clip.frames)
+    seen = inner_loop.predict_frames(
+        setup.state.params,
+        setup.state.batch_stats,
+        jax.tree.map(lambda x: np.asarray(x[0]), batch),
+        np.arange(n),
+        model=setup.method.model,
+        spec=setup.method.spec,
+        **many_people.careful(setup.method),
+    )
+    expected, _ = follow.chosen(*jax.tree.map(np.asarray, seen.peaks), np.asarray(clip.boxes))
+    np.testing.assert_allclose(person.taught[0, :n], expected, atol=1e-3)
+    np.testing.assert_array_equal(person.taught[0, n:], 0)
+    losses = together[0].losses[np.isfinite(together[0].losses)]
+    assert losses[-3:].mean() < losses[:3].mean()
+
+
+def test_without_a_teacher_there_is_an_error_that_says_so(shared, tiny_clips):  # noqa: F811
+    setup = taught(shared)
+    loop = inner_loop.one_person(setup.method)
+    batch = chunks.stack_people(tiny_clips[:1], frames=FRAMES, size=(48, 48))
+    person = jax.tree.map(lambda x: np.asarray(x[0]), batch)
+    progress = jax.eval_shape(loop.start, setup.shared, person)
+    with pytest.raises(ValueError, match='followed.*found none'):
+        jax.eval_shape(loop.learn, progress, setup.shared, person, jax.random.key(0), np.arange(3))
