@@ -23,12 +23,22 @@ if typing.TYPE_CHECKING:
 PEOPLE = pathlib.Path(__file__).parent / 'checkpoints' / 'people.safetensors'
 
 
-def load(checkpoint: str | os.PathLike = PEOPLE, *, flip_test: bool = True) -> 'Estimator':
+def load(
+    checkpoint: str | os.PathLike = PEOPLE,
+    *,
+    flip_test: bool = True,
+    follow: bool = False,
+    objective: str = 'followed',
+) -> 'Estimator':
     """The model of a workdir or of a packed file. Raises ValueError where there is none.
 
     flip_test: whether to predict from the mean over an image and its mirror image, which is a
-    little better and takes twice as long (experiments/README.md).
+    little better and takes twice as long (experiments/README.md). follow: whether frames are those
+    of a video, through which joints are to be followed. objective: what people are adapted by
+    offline, of `ttp_jax.objectives`; '': what the model's own run used, which online always does.
     """
     from ttp_jax.run import estimator  # imports JAX and all that is built on it
 
-    return estimator.load(pathlib.Path(checkpoint), flip_test=flip_test)
+    return estimator.load(
+        pathlib.Path(checkpoint), flip_test=flip_test, follow=follow, objective=objective
+    )

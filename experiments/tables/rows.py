@@ -9,6 +9,7 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from ttp_jax.objectives import registry
 from ttp_jax.objectives.objective import LABELLED_HEAD, NORMS
 
 Changes = tuple[tuple[str, Any], ...]
@@ -28,6 +29,7 @@ SYSTEMS = {
     'shared_keypoint': 'feature-shared (keypoint)',
     'transformer': 'ours',
 }
+ALL_MODES = ('before', 'online', 'offline')
 OFFLINE = ('before', 'offline')
 TABLES = ('main', 'neighbours', 'ablations')
 
@@ -53,7 +55,7 @@ class Row(NamedTuple):
     name: str
     network: Network
     changes: Changes = ()
-    modes: tuple[str, ...] = ('before', 'online', 'offline')
+    modes: tuple[str, ...] = ALL_MODES
     program: str = 'personalize'
 
     @property
@@ -103,7 +105,7 @@ def main_rows() -> Iterator[Row]:
     for data in DATA:
         for seed in SEEDS:
             for system, name in SYSTEMS.items():
-                modes = ('before',) if system == 'baseline' else ('before', 'online', 'offline')
+                modes = ('before',) if system == 'baseline' else ALL_MODES
                 changes = AT_ONCE if system == 'shared_rotation' else ()
                 yield Row('main', name, network(system, data, seed), changes, modes)
 
@@ -121,13 +123,16 @@ def neighbours() -> Iterator[Row]:
         'flip consistency': 'flips',
         'joints look alike over time': 'temporal',
         'features aligned to training': 'alignment',
+        'followed predictions': 'followed',
+        'followed predictions and rebuilding': 'followed_training',
     }
     for data in DATA:
         for seed in FEWER_SEEDS:
             ours = network('transformer', data, seed)
             for name, objective in objectives.items():
                 changes = (('personalize.objective', objective), *AT_ONCE)
-                yield Row('neighbours', name, ours, changes)
+                taught = registry.OBJECTIVES[objective].taught  # by the whole clip
+                yield Row('neighbours', name, ours, changes, OFFLINE if taught else ALL_MODES)
                 if data == 'drawn':  # steps that suit ours need not suit others
                     gently = (changes[0], *GENTLE, *AT_ONCE)
                     yield Row('neighbours', f'{name}, gentle steps', ours, gently, OFFLINE)
@@ -184,6 +189,10 @@ SCHEDULES: dict[str, Changes] = {
     'warm-up, half the rates': steps(warmup=64, learning_rate=1e-4, image_learning_rate=5e-4),
     'warm-up, a quarter of the rates': steps(
         warmup=64, learning_rate=5e-5, image_learning_rate=2.5e-4
+    ),
+    'followed predictions, 2 steps a frame': (
+        ('personalize.objective', 'followed'),
+        *steps(epochs=2, images_first=0, warmup=5, learning_rate=1e-4),
     ),
 }
 

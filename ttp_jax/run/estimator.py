@@ -80,13 +80,21 @@ class Estimator:
           frames: at least two.
           boxes: as the contract says.
           mode: 'offline' learns from all frames before it predicts them, 'online' predicts each
-            frame after learning from it and those before alone.
+            frame after learning from it and those before alone: always by what the model's own run
+            used, since other objectives of `load` may need the whole clip.
           seed: of what is drawn while learning; the same gives the same result.
 
         Raises ValueError as `predict` does, for fewer than two frames and for an unknown mode.
         """
         if mode not in SCHEDULES:
             raise ValueError(f'mode is {mode!r}, expected one of {", ".join(SCHEDULES)}')
+        if mode == 'online' and self._taught:
+            own = self.config.copy_and_resolve_references()
+            own.personalize.objective = ''
+            live, found = dataclasses.replace(self, config=own).personalize(
+                frames, boxes, mode=mode, seed=seed
+            )
+            return dataclasses.replace(live, config=self.config), found
         clip, where, chunk = _prepared(frames, boxes, side=self.side)
         if len(clip.frames) < 2:
             raise ValueError(f'found {len(clip.frames)} frame(s) to personalize to, expected two')
@@ -156,6 +164,11 @@ class Estimator:
     def _perceptual(self) -> perceptual.Perceptual:
         return _perceptual_of(self.config)
 
+    @property
+    def _taught(self) -> bool:
+        objective = check_config.adapting_objective(self.config, self._model)
+        return bool(objective and objective.taught)
+
     @functools.cached_property
     def shared(self) -> inner_loop.Shared:
         """What personalization starts from."""
@@ -177,16 +190,19 @@ class Estimator:
         return Keypoints(joints, adapted.scores, self.joints, adapted.losses)
 
 
-def load(path: str | pathlib.Path, *, flip_test: bool = True, follow: bool = False) -> Estimator:
+def load(
+    path: str | pathlib.Path, *, flip_test: bool = True, follow: bool = False, objective: str = ''
+) -> Estimator:
     """The model of a workdir, or of a file that `ttp_jax.files.pack` made.
 
     flip_test: whether to predict from the mean over an image and its mirror image. follow: whether
     frames are those of a video, one after the other, through which joints are to be followed; but
-    never online.
+    never online. objective: what people are adapted by offline; '': what the model's own run used.
 
     Raises ValueError, naming the path, where there is none, or it was made by another model.
     """
     config = defaults.completed(flat(checkpoint.config_beside(str(path))))
+    config = defaults.adapted_by(config, objective)
     config.personalize.update(flip_test=flip_test, follow=follow)
     state = checkpoint.load_model(str(path), _first_state(config))
     return Estimator(config, state.params, state.batch_stats, state.loss_means)
