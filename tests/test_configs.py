@@ -21,7 +21,7 @@ VARIANTS = {
     'paper': DATA_SETS,
     'baseline': DATA_SETS,
     'personalize': ('online', 'offline'),
-    'real': ('mixed',),
+    'real': ('followed', 'rebuilding'),
 }
 # A job with a small config of its own, from which its run's whole one follows: test_video_job.
 SMALL = {'video': ('online', 'offline')}

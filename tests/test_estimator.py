@@ -10,6 +10,7 @@ import pytest
 
 import ttp_jax
 from ttp_jax.data.drawn import synthetic
+from ttp_jax.personalize import partition
 
 
 @pytest.fixture(scope='module')
@@ -65,6 +66,23 @@ def test_a_personalized_model_predicts_what_it_predicted_then(model, person, tmp
     np.testing.assert_allclose(restored.scores, again.scores, rtol=0.02)
     with pytest.raises(ValueError, match='ann: holds differences to the network .*, this one'):
         personal.with_person(tmp_path / 'ann')  # that is not the base
+
+
+def moved(model, personal):
+    """The parts of the network that a person's copy differs in."""
+    old, new = (partition.flatten(each.params) for each in (model, personal))
+    return {path.split('/')[0] for path in old if np.any(np.asarray(old[path] != new[path]))}
+
+
+def test_offline_learns_from_followed_predictions_and_online_as_the_models_run_did(
+    model, model_file, person
+):
+    rebuilding = ttp_jax.load(model_file, objective='')
+    assert moved(model, model.personalize(*person)[0]) == {'encoder', 'self_supervised_head'}
+    assert 'renderer' in moved(rebuilding, rebuilding.personalize(*person)[0])
+    usual, known = (each.personalize(*person, mode='online')[1] for each in (model, rebuilding))
+    np.testing.assert_array_equal(usual.joints, known.joints)
+    np.testing.assert_array_equal(usual.losses, known.losses)
 
 
 @pytest.mark.parametrize(

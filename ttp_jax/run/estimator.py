@@ -123,19 +123,21 @@ class Estimator:
         In the usual form the file is small, and keypoints are as good; to go on adapting from
         where this estimator is, save `personal.Form('bfloat16', rank=0, layers=('.*',))`.
         """
+        mine, theirs = (partition.flatten(each.params) for each in (self, base))
+        learned = {path for path, leaf in mine.items() if np.any(leaf != theirs[path])}
         personal.save(
             pathlib.Path(path),
-            self.shared.trainable,
-            base.shared.trainable,
+            {path: mine[path] for path in learned},
+            {path: theirs[path] for path in learned},
             digest=base._digest,
             form=form,
         )
 
     def with_person(self, path: str | pathlib.Path) -> 'Estimator':
         """This estimator with what `save` wrote; raises ValueError unless it was the base then."""
-        shared = self.shared
-        mine = personal.load(pathlib.Path(path), shared.trainable, digest=self._digest)
-        return dataclasses.replace(self, params=partition.merge(mine, shared.frozen))
+        shared = partition.flatten(self.params)
+        mine = personal.load(pathlib.Path(path), shared, digest=self._digest)
+        return dataclasses.replace(self, params=partition.merge(mine, {}))
 
     @property
     def joints(self) -> tuple[str, ...]:
