@@ -9,8 +9,8 @@ ROOT holds clips that people labelled, TEACHER_ROOT clips that a pose estimator 
 out as ttp_jax/data/mixed.py says; FOLDED.npz is ResNet-18's ImageNet features up to its third
 stage. The second command goes on where it was stopped, and ends in the table of the test clips.
 
-People are adapted offline, to the shared network's own predictions (`objectives/followed.py`); with
-`--config=configs/real.py:rebuilding` online and offline, as the paper does.
+People are adapted to the shared network's own predictions (`objectives/followed.py`); with
+`--config=configs/real.py:rebuilding` as the paper does.
 
 Whatever is chosen is chosen with `--config.data.evaluate=validation`: clips of the source videos
 that training leaves out. 9,000 steps take an hour and a half of one core, on which
@@ -28,10 +28,7 @@ def get_config(variant: str = 'followed') -> ConfigDict:
     if variant not in VARIANTS:
         raise ValueError(f'configs/real.py: no variant {variant!r}; known: {", ".join(VARIANTS)}')
     config = mixed()
-    if variant == 'followed':
-        config.personalize.schedules = ('offline',)
-        config = defaults.adapted_by(config, variant).lock()
-    return config
+    return defaults.adapted_by(config, variant).lock() if variant == 'followed' else config
 
 
 def mixed() -> ConfigDict:

@@ -106,11 +106,6 @@ def test_unusual_values_pass(values):
         ({'train.objective': 'guess'}, "no objective 'guess'; known: reconstruction, rotation"),
         ({'train.objective': 'rotation'}, 'config.train.objective: .* needs rotation_head'),
         ({'train.objective': 'followed'}, "config.train.objective is 'followed', expected one of"),
-        (
-            {'personalize.objective': 'followed'},
-            "config.personalize.objective is 'followed' and .* expected no 'online'",
-        ),
-        ({'personalize.follow': True}, "config.personalize.follow is True .* expected no 'online'"),
         ({'personalize.test_scales': (0.9, 0)}, 'config.personalize.test_scales is .*, expected a'),
         ({'model.depth': 19}, 'config.model.depth: no ResNet of depth 19; known: 10, 18, 34'),
         ({'model.variant': 'nobody'}, "config.model.variant: no variant 'nobody'; known: trans"),

@@ -49,6 +49,15 @@ def test_a_joint_that_jumps_away_for_a_frame_stays_where_it_was():
     np.testing.assert_array_equal(scores[:, 0], [0.6] * 3 + [0.5] + [0.6] * 3)
 
 
+def test_with_the_past_alone_nothing_depends_on_what_comes():
+    points, heights, boxes = drawn(8, 3, 4)
+    whole = follow.path_of(points, heights, boxes, past_alone=True)
+    for t in range(8):
+        so_far = (points[: t + 1], heights[: t + 1], boxes[: t + 1])
+        np.testing.assert_array_equal(whole[t], follow.path_of(*so_far)[-1])
+    assert (whole != follow.path_of(points, heights, boxes)).any()
+
+
 def test_the_size_of_the_person_does_not_matter():
     points, heights, boxes = drawn(9, 2, 4)
     larger = boxes * 3 + np.array([0, 0, 2, 2])  # corners are pixels: a side of 100 becomes 300
@@ -95,10 +104,10 @@ def matches(pattern, params):
         return False
 
 
-def run(setup, clips, *, people_per_chunk, peaks=0):
-    """Everyone, adapted offline."""
+def run(setup, clips, *, people_per_chunk, peaks=0, schedule='offline'):
+    """(the runner, everyone's results)."""
     runner = many_people.make_runner(
-        setup.method._replace(peaks=peaks),
+        setup.method._replace(peaks=peaks, schedule=schedule),
         devices=jax.local_devices()[:people_per_chunk],
         segment=SEGMENT,
     )
@@ -131,6 +140,20 @@ def test_who_else_is_there_and_how_long_they_are_does_not_matter(both):
             together[index].losses, one_by_one[index].losses, rtol=1e-3, atol=1e-6
         )
         assert np.isfinite(together[index].joints).all()
+
+
+def test_online_a_prediction_follows_from_the_past_alone(shared, tiny_clips):  # noqa: F811
+    clip = tiny_clips[0]
+    frames = np.array(clip.frames)
+    frames[4:] = 255 - frames[4:]
+    setup, other = taught(shared), dataclasses.replace(clip, frames=frames)
+    (usual,), (changed,) = (
+        run(setup, [c], people_per_chunk=1, peaks=follow.PEAKS, schedule='online')[1].values()
+        for c in (clip, other)
+    )
+    np.testing.assert_array_equal(usual.joints[:4], changed.joints[:4])
+    np.testing.assert_array_equal(usual.losses[:4], changed.losses[:4])
+    assert (usual.joints[4:] != changed.joints[4:]).any()
 
 
 def test_people_learn_what_the_shared_weights_saw_and_nothing_else(both, tiny_clips):

@@ -82,10 +82,6 @@ def test_keypoints_are_those_of_the_last_phase_in_pixels_of_the_video(finished):
         ({'input': 'a.mp4', 'checkpoint': ''}, 'config.checkpoint is not set'),
         ({'input': 'a.mp4', 'checkpoint': 'm', 'smoothing': 'mean'}, "config.smoothing is 'mean'"),
         ({'input': 'a.mp4', 'checkpoint': 'm', 'longest': 1}, 'config.longest is 1'),
-        (
-            {'input': 'a.mp4', 'checkpoint': 'm', 'schedules': ('online',)},
-            r"config.follow is True and config.schedules \('online',\), expected no 'online'",
-        ),
         ({'input': 'a.mp4', 'checkpoint': 'none'}, 'no checkpoint there'),
     ],
 )

@@ -34,8 +34,8 @@ def load(
 
     flip_test: whether to predict from the mean over an image and its mirror image, which is a
     little better and takes twice as long (experiments/README.md). follow: whether frames are those
-    of a video, through which joints are to be followed. objective: what people are adapted by
-    offline, of `ttp_jax.objectives`; '': what the model's own run used, which online always does.
+    of a video, through which joints are to be followed. objective: what people are adapted by, of
+    `ttp_jax.objectives`; '': what the model's own run used.
     """
     from ttp_jax.run import estimator  # imports JAX and all that is built on it
 

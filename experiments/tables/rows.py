@@ -9,7 +9,6 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ttp_jax.objectives import registry
 from ttp_jax.objectives.objective import LABELLED_HEAD, NORMS
 
 Changes = tuple[tuple[str, Any], ...]
@@ -29,7 +28,6 @@ SYSTEMS = {
     'shared_keypoint': 'feature-shared (keypoint)',
     'transformer': 'ours',
 }
-ALL_MODES = ('before', 'online', 'offline')
 OFFLINE = ('before', 'offline')
 TABLES = ('main', 'neighbours', 'ablations')
 
@@ -55,7 +53,7 @@ class Row(NamedTuple):
     name: str
     network: Network
     changes: Changes = ()
-    modes: tuple[str, ...] = ALL_MODES
+    modes: tuple[str, ...] = ('before', 'online', 'offline')
     program: str = 'personalize'
 
     @property
@@ -105,7 +103,7 @@ def main_rows() -> Iterator[Row]:
     for data in DATA:
         for seed in SEEDS:
             for system, name in SYSTEMS.items():
-                modes = ('before',) if system == 'baseline' else ALL_MODES
+                modes = ('before',) if system == 'baseline' else ('before', 'online', 'offline')
                 changes = AT_ONCE if system == 'shared_rotation' else ()
                 yield Row('main', name, network(system, data, seed), changes, modes)
 
@@ -131,8 +129,7 @@ def neighbours() -> Iterator[Row]:
             ours = network('transformer', data, seed)
             for name, objective in objectives.items():
                 changes = (('personalize.objective', objective), *AT_ONCE)
-                taught = registry.OBJECTIVES[objective].taught  # by the whole clip
-                yield Row('neighbours', name, ours, changes, OFFLINE if taught else ALL_MODES)
+                yield Row('neighbours', name, ours, changes)
                 if data == 'drawn':  # steps that suit ours need not suit others
                     gently = (changes[0], *GENTLE, *AT_ONCE)
                     yield Row('neighbours', f'{name}, gentle steps', ours, gently, OFFLINE)

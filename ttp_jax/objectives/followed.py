@@ -5,9 +5,8 @@ to all others. Here the shared network first predicts the whole clip with more c
 look allows: from several crops of each frame and their mirror images, choosing for each joint one
 path through the peaks of all frames (`personalize.follow`). That is right more often than a single
 look, and what a person's private copy then learns to say at one. The labels stay what they are, so
-it cannot talk itself into anything, nor become better than they are for long.
-
-It needs the whole clip before its first step, so there is nothing to learn online or in training.
+it cannot talk itself into anything, nor become better than they are for long. Online a frame's
+labels follow from the past alone. Joint training has no such labels, and better ones.
 """
 
 import functools

@@ -3,7 +3,8 @@
 Contract: numpy, on the host, of one clip whose frames are one after the other. A heatmap's maximum
 is one of its peaks, and sometimes the wrong one. People do not jump: of all ways to take a peak
 from each frame, the path taken is high in the heatmaps and short in between, and is found exactly
-(Viterbi, 1967). The paper predicts each frame by itself (section 4.2).
+(Viterbi, 1967). With the past alone, a frame has the end of the best path that leads to it. The
+paper predicts each frame by itself (section 4.2).
 """
 
 import numpy as np
@@ -16,31 +17,38 @@ FURTHEST = 0.4  # sides of the box; a joint that moves further was hidden, or wr
 LOWEST = 1e-3  # heights below are alike
 
 
-def path_of(points: np.ndarray, heights: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+def path_of(
+    points: np.ndarray, heights: np.ndarray, boxes: np.ndarray, *, past_alone: bool = False
+) -> np.ndarray:
     """Which peak each joint is at in each frame: `[T, J]` integers.
 
     Args:
       points: `[T, J, K, 2]`, (x, y) in image pixels of the heatmaps' peaks.
       heights: `[T, J, K]` of the peaks; -inf where there are fewer than K.
       boxes: `[T, 4]` around the person, image pixels.
+      past_alone: whether frames behind a frame have no part in what is chosen there.
     """
     worth = np.where(np.isneginf(heights), -np.inf, np.log(np.maximum(heights, LOWEST)))
     sides = np.maximum(1.0, (boxes[:, 2:] - boxes[:, :2] + 1).max(axis=1))
     best, came_from = worth[0], []
+    ends = [best.argmax(axis=-1)]
     for t in range(1, len(points)):
         apart = np.linalg.norm(points[t][:, :, None] - points[t - 1][:, None], axis=-1)
         cost = PER_SIDE * np.minimum(apart / sides[t], FURTHEST)  # [J, K now, K before]
         ways = best[:, None] - cost
         came_from.append(ways.argmax(axis=-1))
         best = ways.max(axis=-1) + worth[t]
-    path = [best.argmax(axis=-1)]
+        ends.append(best.argmax(axis=-1))
+    if past_alone:
+        return np.stack(ends)
+    path = ends[-1:]
     for back in reversed(came_from):
         path.append(np.take_along_axis(back, path[-1][:, None], axis=1)[:, 0])
     return np.stack(path[::-1])
 
 
 def chosen(
-    points: np.ndarray, heights: np.ndarray, boxes: np.ndarray
+    points: np.ndarray, heights: np.ndarray, boxes: np.ndarray, *, past_alone: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """(joints `[T, J, 2]`, scores `[T, J]`) of the peaks that `path_of` takes; arguments are its.
 
@@ -48,7 +56,7 @@ def chosen(
     """
     if np.isnan(heights).any():
         return points[:, :, 0], heights[:, :, 0]
-    at = path_of(points, heights, boxes)[..., None]
+    at = path_of(points, heights, boxes, past_alone=past_alone)[..., None]
     return (
         np.take_along_axis(points, at[..., None], axis=2)[:, :, 0],
         np.take_along_axis(heights, at, axis=2)[:, :, 0],

@@ -246,7 +246,8 @@ def personalize_people(
         predictions, *learning = jax.device_get(
             (progress.predictions, progress.losses, progress.failed_at)
         )
-        results = _unpack(people, chunk, predictions, learning, reasons)
+        past_alone = runner.loop.predicts_while_learning
+        results = _unpack(people, chunk, predictions, learning, reasons, past_alone=past_alone)
         for index, result in _timed(results, since):
             if result.status != FAILED:
                 row = chunk.members.index(index)
@@ -274,14 +275,15 @@ def _taught(
 ) -> Person:
     """The chunk's people with what the shared network sees in their clips, followed through them.
 
-    The same for somebody on any device, in any company.
+    Online a frame's label follows from the past alone, and only its own steps learn from it.
     """
     assert runner.teacher
     params = runner.everywhere(partition.merge(shared.trainable, shared.frozen))
     joined = _whole_clips(runner.teacher, params, shared.batch_stats, batch, parts)
     taught = np.zeros((len(chunk.members), batch.frames.shape[1], *joined.joints.shape[2:]))
     for row, index in enumerate(chunk.members):
-        taught[row, : len(people[index].frames)], _ = _read_off(joined, row, people[index])
+        clip, past_alone = people[index], runner.loop.predicts_while_learning
+        taught[row, : len(clip.frames)], _ = _read_off(joined, row, clip, past_alone=past_alone)
     return batch._replace(taught=runner.spread(taught.astype(np.float32)))
 
 
@@ -342,6 +344,8 @@ def _unpack(
     predictions: Predictions,
     learning: Sequence[np.ndarray],
     reasons: Sequence[str],
+    *,
+    past_alone: bool = False,
 ) -> list[tuple[int, Adapted]]:
     """Everyone's own result, cut to their own length.
 
@@ -349,12 +353,13 @@ def _unpack(
       predictions: with a leading axis of the chunk's rows.
       learning: losses and failed_at, likewise.
       reasons: as `stack_readable` gives them.
+      past_alone: as `follow` takes it.
     """
     losses, failed_at = learning
     found = []
     for row, index in _rows(chunk):
         clip, n = people[index], len(people[index].frames)
-        joints, scores = _read_off(predictions, row, clip)
+        joints, scores = _read_off(predictions, row, clip, past_alone=past_alone)
         result = Adapted(joints, scores, np.array(losses[row, :n]), int(failed_at[row]))
         if reasons[row]:
             result = unreadable(clip, reasons[row], joints=joints.shape[1])
@@ -363,14 +368,14 @@ def _unpack(
 
 
 def _read_off(
-    predictions: Predictions, row: int, clip: clips.Clip
+    predictions: Predictions, row: int, clip: clips.Clip, *, past_alone: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """The joints and scores of a row of people: each frame's own, or where they were all along."""
     mine = jax.tree.map(lambda x: np.array(x[row, : len(clip.frames)]), predictions)
     if mine.peaks is None:
         return mine.joints, mine.scores
     points, heights = mine.peaks
-    return follow.chosen(points, heights, np.asarray(clip.boxes))
+    return follow.chosen(points, heights, np.asarray(clip.boxes), past_alone=past_alone)
 
 
 def _timed(results: list[tuple[int, Adapted]], since: float) -> list[tuple[int, Adapted]]:

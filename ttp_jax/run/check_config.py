@@ -191,22 +191,10 @@ def check_objectives(config: ConfigDict) -> None:
             f'{variant!r} has no task of its own to learn from without labels; set '
             "--config.personalize.schedules='()' or --config.personalize.objective=entropy"
         )
-    taught = {phase for phase, objective in chosen.items() if objective and objective.taught}
-    if 'train' in taught and config.train.steps:
+    if config.train.steps and chosen['train'] and chosen['train'].taught:
         raise ValueError(
             f'config.train.objective is {config.train.objective!r}, expected one of training: it '
             "learns from predictions of a test person's whole clip"
-        )
-    if 'personalize' in taught and 'online' in schedules:
-        raise ValueError(
-            f'config.personalize.objective is {config.personalize.objective!r} and '
-            f"config.personalize.schedules {schedules}, expected no 'online': it learns from "
-            'predictions of the whole clip'
-        )
-    if config.personalize.follow and 'online' in schedules:
-        raise ValueError(
-            f'config.personalize.follow is True and config.personalize.schedules {schedules}, '
-            "expected no 'online': it predicts a frame before those behind it are known"
         )
 
 

@@ -153,7 +153,7 @@ def _personalize() -> dict:
         'save_layers': ('all but images',),  # named as in `frozen`: whose differences are saved
         'flip_test': False,  # whether predictions are means over an image and its mirror image
         'test_scales': (),  # of more crops that predictions are means over, such as (0.87, 1.15)
-        'follow': False,  # whether joints are followed through the whole clip: not online
+        'follow': False,  # whether joints are followed through a clip; online: from the past alone
         'people_per_chunk': 0,  # adapted at once; 0: as many as fit, on a CPU one a core
         'lowering': 'auto',
         'dtype': 'float32',
@@ -176,9 +176,12 @@ def _personalize() -> dict:
     }
 
 
-# What suits people who learn offline from followed predictions: chosen on the validation part of
-# real clips. Nothing is rebuilt, so nobody waits.
-FOLLOWED = {'epochs': 2, 'images_first': 0, 'warmup': 5, 'learning_rate': 1e-4}
+# Steps that suit people who learn from followed predictions: chosen on the validation part of real
+# clips. Nothing is rebuilt, so nobody waits.
+FOLLOWED = {
+    'online': {'epochs': 2, 'images_first': 0, 'warmup': 5, 'learning_rate': 5e-5},
+    'offline': {'epochs': 2, 'images_first': 0, 'warmup': 5, 'learning_rate': 1e-4},
+}
 
 
 def adapted_by(config: ConfigDict, objective: str) -> ConfigDict:
@@ -187,7 +190,8 @@ def adapted_by(config: ConfigDict, objective: str) -> ConfigDict:
     if objective:
         changed.personalize.objective = objective
     if objective == 'followed':
-        changed.personalize.offline.update(FOLLOWED)
+        for schedule, steps in FOLLOWED.items():
+            changed.personalize[schedule].update(steps)
     return changed
 
 
@@ -204,12 +208,13 @@ def video(schedule: str) -> ConfigDict:
             'checkpoint': str(ttp_jax.PEOPLE),  # the model to start from; this one finds people
             'schedules': (schedule,),  # 'online', 'offline'; (): only predict
             # What people are adapted by; '': what the checkpoint's run used, with its steps.
-            'objective': 'followed' if schedule == 'offline' else '',
+            # A camera: always that, each frame by itself.
+            'objective': 'followed',
             'seconds': 0.0,  # how much of it is read; 0: all of it
             'preview': 0.0,  # so many seconds come first, in a folder of their own
             'smoothing': '',  # 'one_euro' or 'savitzky_golay': keypoints_smoothed.csv as well
             'flip_test': True,  # predict from the mean over an image and its mirror image
-            'follow': schedule == 'offline',  # follow joints through all frames: not online
+            'follow': True,  # follow joints through all frames; online: from the past alone
             'longest': 600,  # frames; whoever is longer in view is personalized in several parts
             'detail': 1.5,  # pixels kept of a video for each one of a crop, along x and along y
             'pictures': 4,  # people of whom the report shows what the networks see

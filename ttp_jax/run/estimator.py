@@ -80,21 +80,13 @@ class Estimator:
           frames: at least two.
           boxes: as the contract says.
           mode: 'offline' learns from all frames before it predicts them, 'online' predicts each
-            frame after learning from it and those before alone: always by what the model's own run
-            used, since other objectives of `load` may need the whole clip.
+            frame after learning from it and those before alone.
           seed: of what is drawn while learning; the same gives the same result.
 
         Raises ValueError as `predict` does, for fewer than two frames and for an unknown mode.
         """
         if mode not in SCHEDULES:
             raise ValueError(f'mode is {mode!r}, expected one of {", ".join(SCHEDULES)}')
-        if mode == 'online' and self._taught:
-            own = self.config.copy_and_resolve_references()
-            own.personalize.objective = ''
-            live, found = dataclasses.replace(self, config=own).personalize(
-                frames, boxes, mode=mode, seed=seed
-            )
-            return dataclasses.replace(live, config=self.config), found
         clip, where, chunk = _prepared(frames, boxes, side=self.side)
         if len(clip.frames) < 2:
             raise ValueError(f'found {len(clip.frames)} frame(s) to personalize to, expected two')
@@ -166,11 +158,6 @@ class Estimator:
     def _perceptual(self) -> perceptual.Perceptual:
         return _perceptual_of(self.config)
 
-    @property
-    def _taught(self) -> bool:
-        objective = check_config.adapting_objective(self.config, self._model)
-        return bool(objective and objective.taught)
-
     @functools.cached_property
     def shared(self) -> inner_loop.Shared:
         """What personalization starts from."""
@@ -198,8 +185,8 @@ def load(
     """The model of a workdir, or of a file that `ttp_jax.files.pack` made.
 
     flip_test: whether to predict from the mean over an image and its mirror image. follow: whether
-    frames are those of a video, one after the other, through which joints are to be followed; but
-    never online. objective: what people are adapted by offline; '': what the model's own run used.
+    frames are those of a video, one after the other, through which joints are to be followed.
+    objective: what people are adapted by; '': what the model's own run used, with its steps.
 
     Raises ValueError, naming the path, where there is none, or it was made by another model.
     """

@@ -13,7 +13,6 @@ from ml_collections import ConfigDict
 
 from ttp_jax.data import live
 from ttp_jax.files import checkpoint, whole_file
-from ttp_jax.objectives import registry
 from ttp_jax.personalize import capacity
 from ttp_jax.results.exports import smoothing
 from ttp_jax.run import check_config, defaults, live_job, lock
@@ -57,15 +56,6 @@ def check(config: ConfigDict) -> None:
             f'config.smoothing is {config.smoothing!r}, expected one of '
             f'{", ".join(map(repr, smoothing.KINDS))}'
         )
-    registered = registry.OBJECTIVES.get(config.objective)
-    whole_clip = {'follow': config.follow, 'objective': registered and registered.taught}
-    for key in [key for key, needed in whole_clip.items() if needed]:
-        if 'online' in config.schedules:
-            raise ValueError(
-                f'config.{key} is {config[key]!r} and config.schedules {tuple(config.schedules)}, '
-                "expected no 'online', which knows the past alone; configs/video.py:online has "
-                'what suits it'
-            )
     for key, least in (('preview', 0), ('seconds', 0), ('longest', 2), ('detail', 0.5)):
         if config[key] < least:
             raise ValueError(f'config.{key} is {config[key]}, expected at least {least}')
