@@ -154,8 +154,8 @@ def _person(story: Story, skeleton: Skeleton) -> list[str]:
 
 _VIEWS_CAPTION = (
     '<p class="faint">The source lends its looks, the keypoints of the target say where everything '
-    'is, and from both the target is rebuilt: the task that needs no labels. Joints are read from '
-    'the keypoints that lines lead to; the wider the line, the more weight.</p>'
+    'is, and from both the target is rebuilt: what the network learned without labels. Joints are '
+    'read from the keypoints that lines lead to; the wider the line, the more weight.</p>'
 )
 
 
