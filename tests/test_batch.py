@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 
@@ -95,7 +96,7 @@ def test_who_turns_out_unreadable_late_leaves_the_others_as_they_are():
     batch, reasons = chunks.stack_readable(people, frames=5, size=(48, 50))
     assert [bool(reason) for reason in reasons] == [False, True, False]
     alone = chunks.stack_people([people[2]], frames=5, size=(48, 50))
-    for together, single in zip(batch, alone):
+    for together, single in zip(jax.tree.leaves(batch), jax.tree.leaves(alone), strict=True):
         np.testing.assert_array_equal(together[2], single[0])
     with pytest.raises(ValueError, match='frame 3 has shape'):
         chunks.stack_people(people, frames=5, size=(48, 50))

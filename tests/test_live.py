@@ -50,8 +50,9 @@ def test_who_is_slow_gets_the_newest_image_and_none_twice():
     assert second == 4 and list(images) == [5]
 
 
-def test_live_is_the_schedule_online_as_long_as_everything_is_remembered(model_file):
-    model, frames = ttp_jax.load(model_file), video_files.moving_square(5)
+@pytest.mark.parametrize('objective', ['followed', ''])
+def test_live_is_the_schedule_online_as_long_as_everything_is_remembered(model_file, objective):
+    model, frames = ttp_jax.load(model_file, objective=objective), video_files.moving_square(5)
     _, expected = model.personalize(frames, mode='online', seed=3)
     live = Live(model, frames.shape[1:3], remembered=32, seed=3)
     seen = [live.see(image) for image in frames]

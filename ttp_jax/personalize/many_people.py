@@ -47,15 +47,15 @@ class Runner(NamedTuple):
     """The compiled pieces of personalization, each for a chunk of people.
 
     before: `(params, batch_stats, people, frames) -> Predictions` with the weights that people
-    share; teacher: the same with more care, where people are taught; loop: see `inner_loop`;
-    segment: frames a call works off.
+    share; loop: see `inner_loop`; segment: frames a call works off; teacher: as `before`, with more
+    care, where people are taught.
     """
 
     before: Callable
-    teacher: Callable | None
     loop: Loop
     segment: int
     mesh: Mesh
+    teacher: Callable | None = None
 
     def everywhere(self, tree):
         """The tree on all of the runner's devices: what people share may come from fewer."""
@@ -111,14 +111,16 @@ def make_runner(
     before = functools.partial(
         predict_frames, model=method.model.clone(lowering=lowering), spec=method.spec
     )
+
+    def predicting(looks: dict[str, Any]) -> Callable:
+        return _lift(functools.partial(before, **looks), (None, None, 0, None), mesh=mesh)
+
     return Runner(
-        _lift(functools.partial(before, **method.looks), (None, None, 0, None), mesh=mesh),
-        _lift(functools.partial(before, **careful(method)), (None, None, 0, None), mesh=mesh)
-        if method.objective.taught
-        else None,
+        predicting(method.looks),
         lift_loop(one_person(method), mesh=mesh),
         segment,
         mesh,
+        predicting(careful(method)) if method.objective.taught else None,
     )
 
 

@@ -208,13 +208,12 @@ def video(schedule: str) -> ConfigDict:
             'checkpoint': str(ttp_jax.PEOPLE),  # the model to start from; this one finds people
             'schedules': (schedule,),  # 'online', 'offline'; (): only predict
             # What people are adapted by; '': what the checkpoint's run used, with its steps.
-            # A camera: always that, each frame by itself.
             'objective': 'followed',
             'seconds': 0.0,  # how much of it is read; 0: all of it
             'preview': 0.0,  # so many seconds come first, in a folder of their own
             'smoothing': '',  # 'one_euro' or 'savitzky_golay': keypoints_smoothed.csv as well
             'flip_test': True,  # predict from the mean over an image and its mirror image
-            'follow': True,  # follow joints through all frames; online: from the past alone
+            'follow': True,  # joints through all frames; online: through the past; not a camera's
             'longest': 600,  # frames; whoever is longer in view is personalized in several parts
             'detail': 1.5,  # pixels kept of a video for each one of a crop, along x and along y
             'pictures': 4,  # people of whom the report shows what the networks see

@@ -6,6 +6,7 @@ others in which each is as likely as any, from which sources are drawn. So memor
 a source is uniform over the past, as in the paper.
 """
 
+import collections
 from typing import NamedTuple
 
 import jax
@@ -13,7 +14,7 @@ import numpy as np
 
 from ttp_jax.data.clips import Clip
 from ttp_jax.data.people import cut_out, tracks
-from ttp_jax.personalize import many_people
+from ttp_jax.personalize import follow, many_people
 from ttp_jax.personalize.inner_loop import Person, Progress
 from ttp_jax.run.estimator import Estimator, padded
 
@@ -60,12 +61,14 @@ class Live:
         self._frames: np.ndarray | None = None
         self._shared = self.runner.everywhere(model.shared)
         self._progress: Progress | None = None
+        self._peaks: collections.deque = collections.deque(maxlen=remembered)
+        self._labels: np.ndarray | None = None
 
     def see(self, image: np.ndarray) -> Seen:
         """Learns from one frame, `[height, width, 3]` uint8 RGB, and predicts it."""
         part = self.where.cut(image)
         slot = self._remember(part)
-        person = self._person(part.shape[:2])
+        person = self._taught(self._person(part.shape[:2]), slot)
         if self._progress is None:
             self._progress = self.runner.loop.start(self._shared, person)
         frames = np.array([slot])
@@ -82,6 +85,24 @@ class Live:
             np.asarray(before.scores)[0, 0],
             float(losses[0, slot].mean()),
         )
+
+    def _taught(self, person: Person, slot: int) -> Person:
+        """The person with this frame's own labels, where an objective learns from any.
+
+        They follow from this frame and the newest of those before it.
+        """
+        if not self.runner.teacher:
+            return person
+        seen = self.runner.teacher(
+            self.model.params, self.model.batch_stats, person, np.array([slot])
+        )
+        points, heights = (np.asarray(each)[0, 0] for each in seen.peaks)
+        self._peaks.append((points, heights, self._boxes[slot]))
+        joints, _ = follow.chosen(*map(np.stack, zip(*self._peaks)), past_alone=True)
+        if self._labels is None:
+            self._labels = np.zeros((1, len(self._boxes), *joints.shape[1:]), np.float32)
+        self._labels[0, slot] = joints[-1]
+        return person._replace(taught=self._labels.copy())
 
     def _keys_now(self) -> jax.Array:
         """What this frame's steps draw from: of a clip's keys, until slots are used again."""

@@ -43,7 +43,9 @@ def execute(config: ConfigDict, workdir: pathlib.Path) -> str:
 
 
 def _execute(config: ConfigDict, workdir: pathlib.Path) -> str:
-    model = estimator.load(config.checkpoint)
+    model = estimator.load(
+        config.checkpoint, flip_test=config.flip_test, objective=config.objective
+    )
     frames = source.frames(config.input)
     first = next(frames, None)
     if first is None:
