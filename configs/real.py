@@ -27,8 +27,7 @@ VARIANTS = ('followed', 'rebuilding')  # what people are adapted by
 def get_config(variant: str = 'followed') -> ConfigDict:
     if variant not in VARIANTS:
         raise ValueError(f'configs/real.py: no variant {variant!r}; known: {", ".join(VARIANTS)}')
-    config = mixed()
-    return defaults.adapted_by(config, variant).lock() if variant == 'followed' else config
+    return defaults.adapted_by(mixed(), '' if variant == 'rebuilding' else variant)
 
 
 def mixed() -> ConfigDict:

@@ -86,22 +86,11 @@ def test_nothing_is_followed_through_nan():
 def taught(setup):
     """The setup with people who learn from what is followed."""
     objective = registry.OBJECTIVES['followed']
-    params = setup.state.params
-    trainable, frozen = partition.split(
-        params, frozen=[p for p in objective.frozen if matches(p, params)]
-    )
+    trainable, frozen = partition.split(setup.state.params, frozen=objective.frozen)
     method = setup.method._replace(objective=objective, mirror=skeletons.PENN_ACTION.mirror)
     return setup._replace(
         shared=setup.shared._replace(trainable=trainable, frozen=frozen), method=method
     )
-
-
-def matches(pattern, params):
-    """Whether a pattern claims a parameter."""
-    try:
-        return bool(partition.claimed(pattern, partition.flatten(params)))
-    except ValueError:
-        return False
 
 
 def run(setup, clips, *, people_per_chunk, peaks=0, schedule='offline'):

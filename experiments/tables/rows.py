@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ttp_jax.objectives.objective import LABELLED_HEAD, NORMS
+from ttp_jax.run.defaults import FOLLOWED
 
 Changes = tuple[tuple[str, Any], ...]
 
@@ -189,7 +190,7 @@ SCHEDULES: dict[str, Changes] = {
     ),
     'followed predictions, 2 steps a frame': (
         ('personalize.objective', 'followed'),
-        *steps(epochs=2, images_first=0, warmup=5, learning_rate=1e-4),
+        *steps(**FOLLOWED['offline']),
     ),
 }
 

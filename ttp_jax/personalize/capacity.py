@@ -51,8 +51,10 @@ def activation_bytes(
         inner_loop.self_supervised_loss, model=model, objective=objective, mirror=mirror
     )
     crops = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.float32)
-    maps = jnp.zeros((batch, model.cells(size), model.cells(size), model.joints))
-    labels = (maps, jnp.ones((batch, model.joints))) if objective.taught else None
+    labels = None
+    if objective.taught:
+        cells = model.cells(size)
+        labels = (jnp.zeros((batch, cells, cells, model.joints)), jnp.ones((batch, model.joints)))
     fixed = jax.tree.leaves((trainable, frozen, batch_stats, perceptual.weights))
     known = {(x.shape, x.dtype) for x in fixed}
 

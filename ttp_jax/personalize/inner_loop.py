@@ -423,11 +423,12 @@ def predict_frames(
         to_image = functools.partial(
             geometry.heatmap_to_image, box=box, size=spec.cells, subtract_one=spec.subtract_one
         )
-        cells, score = heatmaps.decode(heatmap)
         if not peaks:
+            cells, score = heatmaps.decode(heatmap)
             return Predictions(to_image(cells), score)
-        highest, heights = heatmaps.peaks(heatmap, count=peaks)
-        return Predictions(to_image(cells), score, Peaks(to_image(highest), heights))
+        cells, heights = heatmaps.peaks(heatmap, count=peaks)
+        points = to_image(cells)
+        return Predictions(points[0], heights[0], Peaks(points, heights))
 
     maps = jnp.mean(jnp.stack([look(scale) for scale in (1.0, *scales)]), axis=0)
     per_frame = jax.vmap(one_joint, in_axes=(-1, None))

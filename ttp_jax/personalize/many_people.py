@@ -280,7 +280,7 @@ def _taught(
     Online a frame's label follows from the past alone, and only its own steps learn from it.
     """
     assert runner.teacher
-    params = runner.everywhere(partition.merge(shared.trainable, shared.frozen))
+    params = partition.merge(shared.trainable, shared.frozen)
     joined = _whole_clips(runner.teacher, params, shared.batch_stats, batch, parts)
     taught = np.zeros((len(chunk.members), batch.frames.shape[1], *joined.joints.shape[2:]))
     for row, index in enumerate(chunk.members):

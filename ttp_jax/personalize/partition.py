@@ -73,7 +73,7 @@ def claimed(choice: str, paths: Collection[str]) -> set[str]:
     if not found and name != 'nothing' and not the_rest:
         raise ValueError(
             f'frozen pattern {choice!r} matches no parameter; there are {len(paths)}, such as '
-            f'{next(iter(paths))!r}, and names of groups: {", ".join(GROUPS)}'
+            f'{next(iter(paths), None)!r}, and names of groups: {", ".join(GROUPS)}'
         )
     return {*paths} - found if the_rest else found
 
