@@ -19,9 +19,10 @@ them estimated by the compiler:
     fit           people (samples) that the chip's memory would hold, if each took as much as here
     collectives   by kind: how many, and bytes that a chip gets from them
 
-`personalization` is `many_people.make_runner(...).loop.learn` with a segment of one frame, for
-clips of 32 frames; `joint` is `train.mapped_step`. What each is made of comes from configs/, and
-how it is computed from the package's own choices for that target. Weights and frames are shapes.
+`personalization` is `many_people.make_runner(...).loop.learn` of a segment of 8 frames, for clips
+of 32, and its cycles are an eighth of the call's; `joint` is `train.mapped_step`. What each is made
+of comes from configs/, and how it is computed from the package's own choices for that target.
+Weights and frames are shapes.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIGS = {'small': ('joint.py', 'drawn'), 'paper': ('paper.py', 'penn_action')}
 FRAMES = {'small': (112, 112), 'paper': (270, 480)}  # (height, width) in pixels
 CLIP = 32  # frames
+STEPS = 8  # that a call takes: `many_people.SEGMENT` frames, a step each
 Row = dict[str, Any]
 
 
@@ -96,13 +98,15 @@ class Setting:
     dtype: str = 'float32'
     lowering: str = 'auto'
     schedule: str = 'online'
+    parts: int = 1  # of a step's batch
 
     @property
     def name(self) -> str:
         """What `--rows` is matched against."""
         words = [self.size, self.task, f'{self.chips} x {self.chip}', f'people={self.people}']
         words += [self.dtype, self.lowering]
-        return ' '.join(words + ['offline'] * (self.schedule == 'offline'))
+        words += ['offline'] * (self.schedule == 'offline')
+        return ' '.join(words + [f'parts={self.parts}'] * (self.parts > 1))
 
 
 def settings() -> list[Setting]:
@@ -116,6 +120,7 @@ def settings() -> list[Setting]:
     rows += [change(small, schedule='offline'), change(small, chip='v6e')]
     rows += [Setting('small', 'joint', chips=n, people=16) for n in (1, 16, 256)]
     rows += [change(paper, people=n) for n in (1, 2, 4, 8)]
+    rows += [change(paper, people=n, parts=p) for n, p in ((1, 4), (1, 8), (4, 8), (16, 8))]
     rows += [change(paper, people=2, lowering=how) for how in ('matmul', 'library')]
     rows += [change(paper, chips=256), change(paper, chip='v6e', people=2)]
     rows += [Setting('paper', 'joint', chips=n, people=32, dtype='bfloat16') for n in (1, 256)]
@@ -206,14 +211,14 @@ def lowered(setting: Setting) -> tuple[Any, int, Problem]:
 
 
 def personalization(problem: Problem, devices: Sequence) -> tuple[Any, int]:
-    """`learn` of one frame, as `many_people` compiles it for these devices."""
+    """`learn` of a segment, as `many_people` compiles it for these devices."""
     import jax
     import jax.numpy as jnp
     from jax.sharding import NamedSharding, PartitionSpec
 
     from ttp_jax.personalize import inner_loop, many_people, partition
 
-    runner = many_people.make_runner(method_of(problem, devices), devices=devices, segment=1)
+    runner = many_people.make_runner(method_of(problem, devices), devices=devices)
     spread = NamedSharding(runner.mesh, PartitionSpec(many_people.PEOPLE))
     everywhere = NamedSharding(runner.mesh, PartitionSpec())
     together = problem.setting.people * len(devices)
@@ -227,7 +232,8 @@ def personalization(problem: Problem, devices: Sequence) -> tuple[Any, int]:
     progress = placed(jax.eval_shape(runner.loop.start, shared, people), spread)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), together))
     keys = placed(keys, spread)
-    frames = placed(jax.ShapeDtypeStruct((1,), jnp.int32), everywhere)
+    assert runner.segment == STEPS
+    frames = placed(jax.ShapeDtypeStruct((STEPS,), jnp.int32), everywhere)
     learn: Any = runner.loop.learn
     return learn.lower(progress, shared, people, keys, frames), bytes_of(shared)
 
@@ -244,7 +250,7 @@ def method_of(problem: Problem, devices: Sequence):
             setting.people * len(devices), devices=len(devices), platform=platform
         )
     config = problem.config.copy_and_resolve_references()
-    config.personalize.dtype = setting.dtype
+    config.personalize.update(dtype=setting.dtype, parts=setting.parts)
     shared = placement.shared_lowering(lowering, platform=platform)
     return method.of(
         config,
@@ -361,7 +367,8 @@ def compiled_row(setting: Setting, *, text_to: pathlib.Path | None = None) -> Ro
     if text_to:
         text_to.write_text(text)
     names = [name for group in PARTS.values() for name in group]
-    cycles = compiled_text.cycles_by_part(text, names)
+    steps = 1 if setting.task == 'joint' else STEPS
+    cycles = {k: v // steps for k, v in compiled_text.cycles_by_part(text, names).items()}
     held = memory.temp_size_in_bytes + memory.argument_size_in_bytes
     held += memory.output_size_in_bytes - memory.alias_size_in_bytes
     return {
@@ -445,9 +452,15 @@ def traffic(row: Row) -> str:
     return ', '.join(f'{t["times"]} {kind}, {t["bytes"] / 1e6:.1f} MB' for kind, t in found) or '0'
 
 
+def in_parts(row: Row) -> str:
+    """The parts of a step's batch in words, where there are several."""
+    parts = row.get('parts', 1)
+    return f', batch in {parts}' if parts > 1 else ''
+
+
 COLUMNS = {
     'size': lambda row: row['size'],
-    'task': lambda row: row['task'] + ' offline' * (row['schedule'] == 'offline'),
+    'task': lambda row: row['task'] + ' offline' * (row['schedule'] == 'offline') + in_parts(row),
     'chips': lambda row: f'{row["chips"]} x {row["chip"]}',
     'people': lambda row: str(row['people']),
     'dtype': lambda row: row['dtype'],

@@ -109,7 +109,7 @@ def looking(run: build.Run) -> Callable:
             shared.frozen,
             shared.batch_stats,
             shared.loss_means,
-            *images,
+            inner_loop.Crops(*images),
             jax.random.key(0),
         )[0]
 

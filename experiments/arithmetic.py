@@ -140,8 +140,7 @@ def adaptation(problem: Problem, lowering: str) -> tuple[Callable, tuple]:
         frozen,
         problem.variables['batch_stats'],
         means,
-        crops,
-        crops,
+        inner_loop.Crops(crops, crops),
         jax.random.key(0),
     )
 

@@ -2,13 +2,14 @@
 
 Contract: text is `jax.stages.Compiled.as_text()` of a program for TPUs, one instruction a line. An
 instruction's backend_config has the compiler's own `"estimated_cycles":"123"`, its metadata the
-path in the program that it comes from. A loop's body counts once, however often it runs. All of it
-is an estimate: nothing here was measured.
+path in the program that it comes from. A loop's body counts as often as it runs, where its
+condition compares with one constant, else once. All of it is an estimate: nothing here was
+measured.
 """
 
 import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 COLLECTIVES = (
@@ -24,6 +25,10 @@ OTHER = 'other'
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 _PATH = re.compile(r'op_name="([^"]*)"')
 _ARRAY = re.compile(r'\b(pred|bf16|[suf]\d+)\[([\d,]*)\]')
+_COMPUTATION = re.compile(r'(?:ENTRY )?%([\w.\-]+) .*\{$')
+_LOOP = re.compile(r' while\(.*condition=%([\w.\-]+), body=%([\w.\-]+)')
+_CALLED = re.compile(r'(?:calls|to_apply|condition|body)=%([\w.\-]+)')
+_LIMIT = re.compile(r' = s32\[\]\S* constant\((\d+)\)')
 # An instruction's type, one array or a tuple of them, stands between '=' and its kind.
 _COLLECTIVE = re.compile(rf'= (.+?) ({"|".join(COLLECTIVES)})(-start)?\(')
 
@@ -43,11 +48,46 @@ class Traffic(NamedTuple):
 
 
 def instructions(text: str) -> Iterator[Instruction]:
-    """Every instruction of which cycles are expected."""
+    """Every instruction of which cycles are expected, with those of all the times it runs."""
+    computations = lines_by_computation(text)
+    times = how_often(computations)
+    for name, lines in computations.items():
+        for line in lines:
+            if found := _CYCLES.search(line):
+                path = _PATH.search(line)
+                cycles = times[name] * int(found.group(1))
+                yield Instruction(path.group(1) if path else '', cycles)
+
+
+def lines_by_computation(text: str) -> dict[str, list[str]]:
+    """The instructions of every computation, by its name, as they stand in the text."""
+    found: dict[str, list[str]] = {'': []}
+    name = ''
     for line in text.splitlines():
-        if found := _CYCLES.search(line):
-            path = _PATH.search(line)
-            yield Instruction(path.group(1) if path else '', int(found.group(1)))
+        if not line.startswith(' ') and (opened := _COMPUTATION.match(line)):
+            name = opened.group(1)
+        found.setdefault(name, []).append(line)
+    return found
+
+
+def how_often(computations: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """How often each computation runs for one run of the program.
+
+    In the text a computation stands before those that call it.
+    """
+    times = dict.fromkeys(computations, 1)
+    for name in reversed(list(computations)):
+        for line in computations[name]:
+            loop = _LOOP.search(line)
+            runs = times[name] * (trips(computations.get(loop.group(1), ())) if loop else 1)
+            times |= {called: runs for called in _CALLED.findall(line) if called in times}
+    return times
+
+
+def trips(condition: Sequence[str]) -> int:
+    """How often a loop runs whose condition compares a counter from 0 with a constant; else 1."""
+    limits = {int(limit) for line in condition for limit in _LIMIT.findall(line)}
+    return limits.pop() if len(limits) == 1 else 1
 
 
 def part_of(path: str, parts: Collection[str]) -> str:

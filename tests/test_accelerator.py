@@ -45,6 +45,36 @@ def test_cycles_are_summed_by_the_innermost_part_that_a_path_names():
     assert list(found.items()) == list(expected.items())  # the most first
 
 
+LOOP = """\
+%condition.1 (arg: (s32[], f32[8])) -> pred[] {
+  %constant.1 = s32[]{:T(128)} constant(8)
+  %arg = (s32[], f32[8]) parameter(0)
+  %gte = s32[] get-tuple-element(%arg), index=0
+  ROOT %lt = pred[] compare(%gte, %constant.1), direction=LT
+}
+
+%inner.1 (arg: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %fusion.5 = f32[8] fusion(%x), kind=kLoop, metadata={op_name="jit(f)/while/body/crop/add"}, \
+backend_config={"window_config":{"estimated_cycles":"10"}}
+}
+
+%body.1 (arg: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %while.2 = (s32[], f32[8]) while(%tuple), condition=%condition.1, body=%inner.1
+}
+
+ENTRY %main.1 (p: f32[8]) -> f32[8] {
+  %while.1 = (s32[], f32[8]) while(%tuple), condition=%condition.1, body=%body.1
+  %fusion.6 = f32[8] fusion(%x), kind=kLoop, metadata={op_name="jit(f)/renderer/add"}, \
+backend_config={"window_config":{"estimated_cycles":"3"}}
+}
+"""
+
+
+def test_what_lies_in_loops_counts_as_often_as_it_runs():
+    found = compiled_text.cycles_by_part(LOOP, ('crop', 'renderer'))
+    assert found == {'crop': 8 * 8 * 10, 'renderer': 3}
+
+
 def test_collectives_are_counted_by_kind_with_the_bytes_of_their_results():
     assert compiled_text.collectives(TEXT) == {
         'all-reduce': (2, 3 * 3 * 4 * 8 * 4 + 8 * 2 + 4),

@@ -56,7 +56,7 @@ def problem():
     return model, perceptual.load('random'), trainable, frozen, variables['batch_stats']
 
 
-def planned_bytes(problem, people, batch):
+def planned_bytes(problem, people, batch, parts=1):
     """What XLA means to hold while it adapts `people` people."""
     model, network, trainable, frozen, batch_stats = problem
     method = inner_loop.Method(
@@ -66,6 +66,7 @@ def planned_bytes(problem, people, batch):
         tx=optax.adam(1e-4),
         schedule='offline',
         batch=batch,
+        parts=parts,
         spec=pairs.CropSpec(32, model.cells(32)),
         augment={},
     )
@@ -96,6 +97,10 @@ def test_a_person_takes_no_more_than_estimated_and_not_much_less(problem):
     )
     added = planned_bytes(problem, 3, 8) - planned_bytes(problem, 2, 8)
     assert added < estimate < 3 * added
+
+
+def test_a_step_in_parts_holds_less(problem):
+    assert planned_bytes(problem, 2, 8, parts=4) < 0.7 * planned_bytes(problem, 2, 8)
 
 
 def test_frames_and_weights_may_be_shapes_alone(problem):

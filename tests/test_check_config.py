@@ -207,6 +207,16 @@ def test_a_batch_that_devices_cannot_share_is_named():
     check_config.check(changed({'train.batch': 6, 'train.rebuilt_every': 2}), devices=3)
 
 
+def test_parts_of_a_step_must_share_its_batch_and_suit_the_task():
+    assert 'config.personalize.parts is 3, expected a divisor of config.personalize.batch' in (
+        complaint({'personalize.parts': 3})
+    )
+    values = {'personalize.parts': 2, 'personalize.objective': 'alignment'}
+    assert "expected 1: objective 'alignment' compares statistics of a whole batch" in (
+        complaint(values)
+    )
+
+
 @pytest.mark.parametrize('key', keys.KEYS)
 def test_every_key_is_wanted_and_takes_no_other_type(key):
     assert complaint({key: None}).startswith(f'config.{key}')

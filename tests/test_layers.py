@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from ttp_jax.networks import blocks, layers, side_by_side, winograd
+from ttp_jax.networks import blocks, layers, perceptual, side_by_side, winograd
 
 # A convolution by itself is the same for 'tpu_alone' as for 'tpu'.
 LOWERINGS = [name for name in layers.LOWERINGS if name not in ('library', 'tpu_alone')]
@@ -450,6 +450,44 @@ def test_blocks_of_pixels_are_convolved_as_the_pixels_are(k):
     for way, library in ways:
         expected = output_and_gradients(library, x, kernel)
         assert_close(output_and_gradients(way, x, kernel), expected)
+
+
+@pytest.mark.parametrize('k', [1, 3, 5])
+def test_pairs_of_pixels_are_convolved_and_pooled_as_the_pixels_are(k):
+    x, kernel = normal(0, IMAGES, 6, 8, 3), normal(1, k, k, 3, 4)
+
+    def paired(x, kernel):
+        pairs = blocks.convolve(blocks.to_blocks(x, blocks.PAIR), kernel, blocks.PAIR)
+        return blocks.from_blocks(pairs, blocks.PAIR), blocks.max_pool_pairs(pairs)
+
+    def plain(x, kernel):
+        y = strided('library', 1)(x, kernel)
+        return y, layers.max_pool(y, 2)
+
+    assert_close(paired(x, kernel), plain(x, kernel))
+    gradients = [
+        jax.grad(lambda *of, way=way: sum(jnp.sum(jnp.sin(y)) for y in way(*of)), (0, 1))(x, kernel)
+        for way in (paired, plain)
+    ]
+    assert_close(*gradients)
+
+
+def test_vgg_finds_the_same_on_a_tpu():
+    rng = np.random.default_rng(0)
+    weights = {
+        name: jnp.float32(0.05 * rng.normal(size=shape))
+        for name, shape in perceptual.vgg16_shapes().items()
+    }
+    images = normal(0, 1, 32, 32, 3)
+    expected = perceptual.vgg16_features(weights, images)
+    first, *others = perceptual.vgg16_features(weights, images, 'tpu')
+    assert_close([blocks.from_blocks(first, blocks.PAIR), *others], expected)
+
+
+def test_blocks_of_profiles_are_their_outer_products():
+    rows, columns = normal(0, IMAGES, 6, 3), normal(1, IMAGES, 4, 3)
+    maps = rows[:, :, None] * columns[:, None]
+    assert_close(blocks.from_blocks(blocks.of_profiles(rows, columns)), maps)
 
 
 @pytest.mark.parametrize('train', [False, True])

@@ -1,5 +1,7 @@
 """Objectives as values: what they need, what they move, and that they are chosen by name."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,7 @@ from ttp_jax.objectives import alignment, flips, pseudo_labels, registry, tempor
 from ttp_jax.objectives.entropy import spatial_entropy
 from ttp_jax.objectives.objective import NORMS, Context
 from ttp_jax.objectives.supervised import supervised
-from ttp_jax.personalize import partition
+from ttp_jax.personalize import inner_loop, partition
 
 
 @pytest.fixture(scope='module')
@@ -48,19 +50,61 @@ def test_an_objective_runs_on_every_variant_with_its_heads_and_names_what_is_mis
         return
     assert registry.choose(name, model) is objective
     crops = jnp.zeros((2, 32, 32, 3))
-    means, context = jnp.ones(1), Context(perceptual.load('none'), mirror=PENN_ACTION.mirror)
+    context = Context(perceptual.load('none'), mirror=PENN_ACTION.mirror)
     if objective.taught:
         side = model.cells(32)
         labels = jnp.zeros((2, side, side, model.joints)), jnp.ones((2, model.joints))
         context = context._replace(labels=labels)
     outcome = jax.eval_shape(
         lambda variables: nn.apply(objective.loss, model)(
-            variables, crops, crops, means, jax.random.key(0), context
+            variables, crops, crops, jax.random.key(0), context
         ),
         shapes[variant],
     )
-    assert outcome.loss.shape == () and outcome.loss_means.shape == means.shape
+    assert outcome.loss.shape == ()
+    assert outcome.terms is None or outcome.terms.shape == (1,)
     assert outcome.metrics and {value.shape for value in outcome.metrics.values()} == {()}
+
+
+@pytest.mark.parametrize(
+    'name', [name for name in registry.OBJECTIVES if name not in ('rotation', 'entropy_all')]
+)
+def test_a_batch_in_parts_finds_what_the_batch_finds_where_the_task_says_so(name):
+    model, objective = PoseModel(**TINY), registry.OBJECTIVES[name]
+    rng = np.random.default_rng(0)
+    target, source = (jnp.float32(rng.normal(size=(4, 32, 32, 3))) for _ in range(2))
+    labels = jnp.float32(rng.uniform(size=(4, 16, 16, 13))), jnp.ones((4, 13))
+    variables = jax.jit(model.init)(jax.random.key(0), target, source)
+    network = perceptual.load('none')
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def loss_and_gradient(params, parts):
+        return jax.value_and_grad(inner_loop.self_supervised_loss, has_aux=True)(
+            params,
+            {},
+            variables['batch_stats'],
+            jnp.ones(1),
+            inner_loop.Crops(target, source, labels if objective.taught else None),
+            jax.random.key(1),
+            model=model,
+            perceptual=network,
+            objective=objective,
+            mirror=PENN_ACTION.mirror,
+            parts=parts,
+        )
+
+    params = partition.flatten(variables['params'])
+    ((whole, means), gradient), found = (loss_and_gradient(params, parts) for parts in (1, 2))
+    if not objective.by_image:
+        assert abs(found[0][0] - whole) > 1e-4 * whole
+        return
+    np.testing.assert_allclose(found[0][0], whole, rtol=1e-5)
+    np.testing.assert_allclose(found[0][1], means, rtol=1e-5)
+    of_encoder = 'encoder/resnet/conv1/kernel'
+    scale = abs(gradient[of_encoder]).max()
+    np.testing.assert_allclose(
+        found[1][of_encoder], gradient[of_encoder], atol=1e-4 * scale, rtol=1e-3
+    )
 
 
 def test_a_variant_has_its_own_task_and_an_unknown_name_is_answered_with_the_known():

@@ -131,10 +131,11 @@ def run(reference, vgg16):
     )
     step = jax.jit(functools.partial(inner_loop.adapt_step, tx=tx, loss=loss))
     target, source = reference.pairs('step_image', 4)
+    crops = inner_loop.Crops(target, source)
     state = inner_loop.fresh_state(trainable, jnp.asarray(vgg16.means), tx=tx)
     run = types.SimpleNamespace(losses=[], loss_means=[], gradients=None)
     for _ in range(STEPS):
-        state, loss = step(state, frozen, batch_stats, target, source, jax.random.key(0))
+        state, loss = step(state, frozen, batch_stats, crops, jax.random.key(0))
         # After one step Adam's first moment is a tenth of the gradient.
         run.gradients = run.gradients or {k: 10 * v for k, v in state.opt_state[0].mu.items()}
         run.losses.append(float(loss))

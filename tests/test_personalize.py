@@ -281,6 +281,13 @@ def test_lowering_changes_speed_not_results(shared, tiny_clips, everyone):
     np.testing.assert_allclose(library.losses, everyone[0].losses, rtol=1e-3)
 
 
+def test_a_step_in_parts_learns_the_same(shared, tiny_clips, everyone):
+    method = shared.method._replace(parts=2, model=shared.method.model.clone())
+    found = together(shared._replace(method=method), tiny_clips, 'offline')
+    for index, person in everyone.items():
+        np.testing.assert_allclose(found[index].losses, person.losses, rtol=1e-3)
+
+
 @pytest.mark.parametrize(('lowering', 'devices'), [('tpu', 1), ('tpu_alone', 4)])
 def test_as_a_tpu_computes_people_they_learn_the_same(
     shared, tiny_clips, everyone, lowering, devices

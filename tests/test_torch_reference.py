@@ -18,7 +18,8 @@ from ttp_jax import convert, geometry
 from ttp_jax.data import pairs, skeletons
 from ttp_jax.networks import perceptual
 from ttp_jax.networks.model import PoseModel
-from ttp_jax.objectives.reconstruction import RECONSTRUCTION, balance, reconstruction_terms
+from ttp_jax.objectives.balance import balance
+from ttp_jax.objectives.reconstruction import RECONSTRUCTION, reconstruction_terms
 from ttp_jax.objectives.supervised import supervised
 from ttp_jax.personalize import inner_loop, partition
 
@@ -128,8 +129,7 @@ def test_one_lean_step_is_adapt_step(both, model):
         inner_loop.fresh_state(trainable, MEANS, tx=tx),
         frozen,
         both.variables['batch_stats'],
-        both.target,
-        both.source,
+        inner_loop.Crops(both.target, both.source),
         jax.random.key(0),
     )
     learner = reference.Learner(model, both.theirs, size=SIZE, batch=BATCH, learning_rate=RATE)

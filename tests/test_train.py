@@ -15,8 +15,8 @@ from ttp_jax.files import checkpoint
 from ttp_jax.networks import model as networks
 from ttp_jax.networks import perceptual
 from ttp_jax.objectives import registry
+from ttp_jax.objectives.balance import balance
 from ttp_jax.objectives.objective import Objective, Outcome
-from ttp_jax.objectives.reconstruction import balance
 from ttp_jax.objectives.supervised import supervised
 
 SPEC = pairs.CropSpec(size=32, cells=16)
@@ -88,12 +88,16 @@ def test_four_devices_compute_the_step_of_one(bank, variant):
     np.testing.assert_allclose(0.1 * one_metrics['gradient_norm'], moved, rtol=1e-3)
 
 
-def test_what_was_not_averaged_over_devices_is_named(bank):
-    def forgets_the_others(model, target, source, loss_means, rng, context):
-        return Outcome(jnp.mean(target), jnp.mean(target)[None], {})
+def test_what_was_not_averaged_over_devices_is_named(bank, monkeypatch):
+    def task(model, target, source, rng, context):
+        return Outcome(jnp.mean(target), {}, jnp.mean(target)[None])
 
+    def forgets_the_others(outcome, means, *, axis_name):
+        return outcome.loss, outcome.terms, outcome.metrics
+
+    monkeypatch.setattr(train.balance, 'total', forgets_the_others)
     state, dependencies = make(optax.sgd(0.1), 'baseline')
-    dependencies['objective'] = Objective('forgetful', forgets_the_others, heads=())
+    dependencies['objective'] = Objective('forgetful', task, heads=())
     run(state, bank, train.pmap_step(**dependencies), 1)  # unseen
     with pytest.raises(AssertionError, match='loss_means is not the same on all devices'):
         run(state, bank, train.pmap_step(**dependencies, check_replicas=True), 1)

@@ -26,6 +26,7 @@ from ttp_jax import geometry
 from ttp_jax.data import pairs
 from ttp_jax.networks.model import PoseModel
 from ttp_jax.networks.perceptual import Perceptual
+from ttp_jax.objectives import balance
 from ttp_jax.objectives.objective import Context, Objective
 from ttp_jax.objectives.supervised import supervised
 
@@ -155,9 +156,7 @@ def joint_loss(
       rebuilt_every: that task learns from every so many-th sample, which makes a step cheaper.
     """
     target, source, maps, weights = crops
-    context = Context(
-        perceptual._replace(lowering=model.lowering), axis_name=axis_name, mirror=mirror
-    )
+    context = Context(perceptual._replace(lowering=model.lowering), mirror=mirror)
 
     def forward(model: PoseModel):
         seen = model.heatmaps(target)
@@ -166,11 +165,10 @@ def joint_loss(
             return labelled, loss_means, {'supervised': labelled}
         samples = (target, source, task_keys, seen)
         *of_task, seen = jax.tree.map(lambda x: x[::rebuilt_every], samples)
-        alone = objective.loss(
-            model, *of_task[:2], loss_means, of_task[2], context._replace(seen=seen)
-        )
-        total = labelled + reconstruction_weight * alone.loss
-        return total, alone.loss_means, {'supervised': labelled} | alone.metrics
+        alone = objective.loss(model, *of_task, context._replace(seen=seen))
+        loss, means, of_alone = balance.total(alone, loss_means, axis_name=axis_name)
+        total = labelled + reconstruction_weight * loss
+        return total, means, {'supervised': labelled} | of_alone
 
     (total, means, metrics), updates = nn.apply(forward, model, mutable='batch_stats')(
         {'params': params, 'batch_stats': batch_stats}, rngs={'dropout': dropout_rng}

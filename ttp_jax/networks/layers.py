@@ -385,8 +385,10 @@ class Conv(nn.Module):
         shape = (self.kernel, self.kernel, maps.rows.shape[-1], self.features)
         dtype = self.dtype or maps.rows.dtype
         maps = jax.tree.map(lambda profile: profile.astype(dtype), maps)
-        y = convolve_separable(maps, self.param('kernel', self.kernel_init, shape).astype(dtype))
-        return y if self.pixels_out == 1 else blocks.to_blocks(y)
+        kernel = self.param('kernel', self.kernel_init, shape).astype(dtype)
+        if self.pixels_out > 1:
+            return blocks.convolve(blocks.of_profiles(*maps), kernel)
+        return convolve_separable(maps, kernel)
 
 
 class ConvTranspose(nn.Module):

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ttp_jax import geometry
-from ttp_jax.networks import layers
+from ttp_jax.networks import blocks, layers
 
 Weights = Mapping[str, jax.Array]
 
@@ -50,8 +50,12 @@ class Perceptual(NamedTuple):
 
 
 def _conv(weights: Weights, name: str, x: jax.Array, lowering: str, stride: int = 1) -> jax.Array:
-    kernel, bias = (weights[f'{name}.{part}'].astype(x.dtype) for part in ('weight', 'bias'))
+    kernel, bias = _parameters(weights, name, x.dtype)
     return layers.convolve(x, kernel, stride=stride, lowering=lowering) + bias
+
+
+def _parameters(weights: Weights, name: str, dtype) -> tuple[jax.Array, jax.Array]:
+    return weights[f'{name}.weight'].astype(dtype), weights[f'{name}.bias'].astype(dtype)
 
 
 # --- random features -------------------------------------------------------------------------
@@ -109,15 +113,35 @@ def vgg16_features(
 ) -> list[jax.Array]:
     """relu1_2, relu2_2, relu3_2, relu4_2 and relu5_2.
 
-    In torchvision's numbering these are the outputs of `features` cut at 4, 9, 14, 21 and 28.
+    In torchvision's numbering these are the outputs of `features` cut at 4, 9, 14, 21 and 28. On a
+    TPU relu1_2 is in blocks of 1 x 2 pixels: its 64 channels would use a quarter of a matrix unit.
     """
-    maps, x = [], images
-    for group in VGG16_SLICES:
+    if lowering in layers.ON_TPU:
+        first = _first_slice_in_pairs(weights, images)
+        maps, x = [first], blocks.max_pool_pairs(first)
+    else:
+        first = _first_slice(weights, images, lowering)
+        maps, x = [first], layers.max_pool(first, 2, lowering=lowering)
+    for group in VGG16_SLICES[1:]:
         for i in group:
-            x = layers.max_pool(x, 2, lowering=lowering) if i in VGG16_POOLED else x
+            x = layers.max_pool(x, 2, lowering=lowering) if i in VGG16_POOLED[1:] else x
             x = jax.nn.relu(_conv(weights, f'features.{i}', x, lowering))
         maps.append(x)
     return maps
+
+
+def _first_slice(weights: Weights, x: jax.Array, lowering: str) -> jax.Array:
+    for i in VGG16_SLICES[0]:
+        x = jax.nn.relu(_conv(weights, f'features.{i}', x, lowering))
+    return x
+
+
+def _first_slice_in_pairs(weights: Weights, x: jax.Array) -> jax.Array:
+    x = blocks.to_blocks(x, blocks.PAIR)
+    for i in VGG16_SLICES[0]:
+        kernel, bias = _parameters(weights, f'features.{i}', x.dtype)
+        x = jax.nn.relu(blocks.convolve(x, kernel, blocks.PAIR) + jnp.tile(bias, 2))
+    return x
 
 
 def vgg16_shapes() -> dict[str, tuple[int, ...]]:

@@ -53,17 +53,12 @@ def norms_of(encoder: nn.Module, images: jax.Array) -> list[jax.Array]:
 
 
 def loss(
-    model: PoseModel,
-    target: jax.Array,
-    source: jax.Array,
-    loss_means: jax.Array,
-    rng: jax.Array,
-    context: Context,
+    model: PoseModel, target: jax.Array, source: jax.Array, rng: jax.Array, context: Context
 ) -> Outcome:
     """The mean misalignment of the encoder's norms on the target's crops."""
     del source, rng, context
     error = jnp.mean(jnp.stack(norms_of(model.encoder, target)))
-    return Outcome(error, loss_means, {'alignment': error})
+    return Outcome(error, {'alignment': error})
 
 
-ALIGNMENT = Objective('alignment', loss, heads=(), frozen=SEEING)
+ALIGNMENT = Objective('alignment', loss, heads=(), frozen=SEEING, by_image=False)

@@ -21,18 +21,13 @@ def spatial_entropy(heatmaps: jax.Array) -> jax.Array:
 
 
 def loss(
-    model: PoseModel,
-    target: jax.Array,
-    source: jax.Array,
-    loss_means: jax.Array,
-    rng: jax.Array,
-    context: Context,
+    model: PoseModel, target: jax.Array, source: jax.Array, rng: jax.Array, context: Context
 ) -> Outcome:
     """The entropy of the target's labelled heatmaps."""
     del source, rng
     seen = model.heatmaps(target) if context.seen is None else context.seen
     entropy = spatial_entropy(seen.supervised.astype(jnp.float32))
-    return Outcome(entropy, loss_means, {'entropy': entropy})
+    return Outcome(entropy, {'entropy': entropy})
 
 
 ENTROPY = Objective('entropy', loss, heads=(), frozen=(everything_but(NORMS),))

@@ -40,19 +40,14 @@ def difference(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def loss(
-    model: PoseModel,
-    target: jax.Array,
-    source: jax.Array,
-    loss_means: jax.Array,
-    rng: jax.Array,
-    context: Context,
+    model: PoseModel, target: jax.Array, source: jax.Array, rng: jax.Array, context: Context
 ) -> Outcome:
     """How far the target's labelled heatmaps are from those of its mirror image."""
     del source, rng
     seen = model.heatmaps(target) if context.seen is None else context.seen
     flipped = model.heatmaps(mirrored(target))
     error = difference(seen.supervised, unmirrored(flipped.supervised, context.mirror))
-    return Outcome(error, loss_means, {'flips': error})
+    return Outcome(error, {'flips': error})
 
 
 FLIPS = Objective('flips', loss, heads=(), frozen=SEEING)

@@ -21,12 +21,7 @@ from ttp_jax.objectives.supervised import supervised
 
 
 def loss(
-    model: PoseModel,
-    target: jax.Array,
-    source: jax.Array,
-    loss_means: jax.Array,
-    rng: jax.Array,
-    context: Context,
+    model: PoseModel, target: jax.Array, source: jax.Array, rng: jax.Array, context: Context
 ) -> Outcome:
     """The labelled loss of the target in another light, against what was followed.
 
@@ -39,7 +34,7 @@ def loss(
     other_light = functools.partial(pairs.recolour, std=COLOUR_STD)
     (image,) = jax.vmap(other_light)(sample_keys(rng, len(target)), target)
     error = supervised(model.heatmaps(image).supervised, maps, weights)
-    return Outcome(error, loss_means, {'followed': error})
+    return Outcome(error, {'followed': error})
 
 
 FOLLOWED = Objective('followed', loss, heads=(), frozen=SEEING, taught=True)

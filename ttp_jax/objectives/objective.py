@@ -36,7 +36,6 @@ class Context(NamedTuple):
     """What an objective may use besides images.
 
     seen: the target's heatmaps, where joint training has computed them already.
-    axis_name: the devices that share a batch, if several do.
     mirror: for each labelled joint the one it becomes in a mirrored image: `Skeleton.mirror`.
     labels: what a `taught` objective learns from: heatmaps `[B, h, w, J]` and weights `[B, J]`, as
     `data.pairs.targets` makes them.
@@ -44,17 +43,22 @@ class Context(NamedTuple):
 
     perceptual: Perceptual
     seen: Heatmaps | None = None
-    axis_name: str | None = None
     mirror: tuple[int, ...] = ()
     labels: tuple[jax.Array, jax.Array] | None = None
 
 
 class Outcome(NamedTuple):
-    """A loss `[]`, the new running means of its terms `[1 + terms]`, and scalars worth logging."""
+    """What a task finds in a batch; all of it means over the batch's images.
+
+    loss `[]`: to be lowered as it is. metrics: scalars worth logging. terms `[1 + terms]`: errors
+    that are added to it when each has been divided by its running mean, times `weight`; see
+    `balance`. None where a task has none.
+    """
 
     loss: jax.Array
-    loss_means: jax.Array
     metrics: dict[str, jax.Array]
+    terms: jax.Array | None = None
+    weight: float = 1.0
 
 
 def sample_keys(rng: jax.Array, batch: int) -> jax.Array:
@@ -69,13 +73,15 @@ def sample_keys(rng: jax.Array, batch: int) -> jax.Array:
 class Objective(NamedTuple):
     """A self-supervised task as a value.
 
-    loss: `(model, target, source, loss_means, rng, context) -> Outcome` of a model bound to its
-    variables (as in `flax.linen.apply`) and normalised crops `[B, S, S, 3]`; reads no label.
-    `rng` is one key for the batch, or `[B]` keys: see `sample_keys`.
+    loss: `(model, target, source, rng, context) -> Outcome` of a model bound to its variables (as
+    in `flax.linen.apply`) and normalised crops `[B, S, S, 3]`; reads no label. `rng` is one key for
+    the batch, or `[B]` keys: see `sample_keys`.
     heads: the parts of the model, by their names in the parameter tree, that it needs.
     frozen: patterns of parameter paths that personalization with it leaves as they are.
     taught: whether it learns from what the shared weights predict in the person's whole clip, which
     is then done before the first step.
+    by_image: whether a batch's outcome is the mean of its images', so that it may be worked off in
+    parts.
     """
 
     name: str
@@ -83,6 +89,7 @@ class Objective(NamedTuple):
     heads: Collection[str]
     frozen: tuple[str, ...] = (NORMS, LABELLED_HEAD)
     taught: bool = False
+    by_image: bool = True
 
     def check(self, model: PoseModel) -> None:
         """Raises ValueError when the model lacks a head that this task needs."""

@@ -41,12 +41,7 @@ def labels(predicted: jax.Array, *, sigma: float) -> tuple[jax.Array, jax.Array]
 
 
 def loss(
-    model: PoseModel,
-    target: jax.Array,
-    source: jax.Array,
-    loss_means: jax.Array,
-    rng: jax.Array,
-    context: Context,
+    model: PoseModel, target: jax.Array, source: jax.Array, rng: jax.Array, context: Context
 ) -> Outcome:
     """The labelled loss of the target in another light, against its own confident predictions."""
     del source
@@ -57,7 +52,7 @@ def loss(
     other_light = functools.partial(pairs.recolour, std=COLOUR_STD)
     (image,) = jax.vmap(other_light)(sample_keys(rng, len(target)), target)
     error = supervised(model.heatmaps(image).supervised, maps, weights)
-    return Outcome(error, loss_means, {'pseudo_labels': error, 'sure': jnp.mean(weights)})
+    return Outcome(error, {'pseudo_labels': error, 'sure': jnp.mean(weights)})
 
 
 PSEUDO_LABELS = Objective('pseudo_labels', loss, heads=(), frozen=SEEING)

@@ -8,8 +8,6 @@ from ttp_jax.networks.model import PoseModel
 from ttp_jax.networks.perceptual import Perceptual
 from ttp_jax.objectives.objective import Context, Objective, Outcome
 
-MOMENTUM = 0.01
-
 
 def reconstruction_terms(
     image: jax.Array, target: jax.Array, *, perceptual: Perceptual
@@ -29,38 +27,17 @@ def reconstruction_terms(
     )
 
 
-def balance(
-    terms: jax.Array, means: jax.Array, *, axis_name: str | None = None
-) -> tuple[jax.Array, jax.Array]:
-    """The sum of terms `[T]`, each divided by its running mean; and the new running means.
-
-    The mean is updated first, by a hundredth of the difference, and no gradient goes through it. A
-    mean of zero has not been set yet: it becomes the first value. With `axis_name` the running
-    means follow the terms' average over the devices.
-    """
-    now = lax.stop_gradient(terms)
-    now = lax.pmean(now, axis_name) if axis_name else now
-    means = jnp.where(means > 0, means + MOMENTUM * (now - means), now)
-    return jnp.sum(terms / means), means
-
-
 def loss(
-    model: PoseModel,
-    target: jax.Array,
-    source: jax.Array,
-    loss_means: jax.Array,
-    rng: jax.Array,
-    context: Context,
+    model: PoseModel, target: jax.Array, source: jax.Array, rng: jax.Array, context: Context
 ) -> Outcome:
-    """The balanced reconstruction error of the target's crops `[B, S, S, 3]`."""
+    """The terms of the reconstruction error of the target's crops `[B, S, S, 3]`."""
     del rng
     maps = None if context.seen is None else context.seen.self_supervised
     if maps is None:
         maps = model.self_supervised_heatmaps(target)
     rebuilt = model.reconstruct(maps, source)
     terms = reconstruction_terms(rebuilt.image, model.shrunk(target), perceptual=context.perceptual)
-    total, loss_means = balance(terms, loss_means, axis_name=context.axis_name)
-    return Outcome(total, loss_means, {'reconstruction': total, 'pixels': terms[0]})
+    return Outcome(jnp.zeros(()), {'pixels': terms[0]}, terms)
 
 
 RECONSTRUCTION = Objective(

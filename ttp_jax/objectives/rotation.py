@@ -15,12 +15,7 @@ def cross_entropy(logits: jax.Array, quarter_turns: jax.Array) -> jax.Array:
 
 
 def loss(
-    model: PoseModel,
-    target: jax.Array,
-    source: jax.Array,
-    loss_means: jax.Array,
-    rng: jax.Array,
-    context: Context,
+    model: PoseModel, target: jax.Array, source: jax.Array, rng: jax.Array, context: Context
 ) -> Outcome:
     """How badly the model tells by how many quarter turns each target was turned."""
     del source, context
@@ -28,7 +23,7 @@ def loss(
     logits = model.heatmaps(turned).rotation
     assert logits is not None, 'the registry asks for a rotation head'
     error = cross_entropy(logits, turns)
-    return Outcome(error, loss_means, {'rotation': error})
+    return Outcome(error, {'rotation': error})
 
 
 ROTATION = Objective('rotation', loss, heads=('rotation_head',))

@@ -22,7 +22,6 @@ def loss(
     model: PoseModel,
     target: jax.Array,
     source: jax.Array,
-    loss_means: jax.Array,
     rng: jax.Array,
     context: Context,
     *,
@@ -31,13 +30,10 @@ def loss(
     """The labelled loss of predictions, and the weighted reconstruction error."""
     seen = model.heatmaps(target) if context.seen is None else context.seen
     context = context._replace(seen=seen)
-    labelled = labelled_loss(model, target, source, loss_means, rng, context)
-    rebuilt = reconstruction.loss(model, target, source, loss_means, rng, context)
-    return Outcome(
-        labelled.loss + RECONSTRUCTION_WEIGHT * rebuilt.loss,
-        rebuilt.loss_means,
-        labelled.metrics | rebuilt.metrics,
-    )
+    labelled = labelled_loss(model, target, source, rng, context)
+    rebuilt = reconstruction.loss(model, target, source, rng, context)
+    metrics = labelled.metrics | rebuilt.metrics
+    return Outcome(labelled.loss, metrics, rebuilt.terms, RECONSTRUCTION_WEIGHT)
 
 
 _HEADS = reconstruction.RECONSTRUCTION.heads

@@ -42,19 +42,14 @@ def confusion(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def loss(
-    model: PoseModel,
-    target: jax.Array,
-    source: jax.Array,
-    loss_means: jax.Array,
-    rng: jax.Array,
-    context: Context,
+    model: PoseModel, target: jax.Array, source: jax.Array, rng: jax.Array, context: Context
 ) -> Outcome:
     """How badly joints of the target are told by what they look like in the source."""
     del rng, context
     frames = [model.encoder(image) for image in (target, source)]
     seen = [descriptors(features, model.read(features).supervised) for features in frames]
     error = confusion(*seen)
-    return Outcome(error, loss_means, {'temporal': error})
+    return Outcome(error, {'temporal': error})
 
 
 TEMPORAL = Objective('temporal', loss, heads=(), frozen=SEEING)

@@ -65,11 +65,9 @@ def activation_bytes(
                 frozen,
                 batch_stats,
                 jnp.ones(1 + perceptual.terms),
-                target,
-                source,
+                inner_loop.Crops(target, source, labels),
                 jax.random.key(0),
                 perceptual=perceptual._replace(weights=weights),
-                labels=labels,
             )[0]
 
         return jax.vjp(loss, trainable)[1]

@@ -31,10 +31,10 @@ from ttp_jax import geometry, heatmaps
 from ttp_jax.data import pairs
 from ttp_jax.networks.model import PoseModel
 from ttp_jax.networks.perceptual import Perceptual
-from ttp_jax.objectives import flips
-from ttp_jax.objectives.objective import Context, Objective
+from ttp_jax.objectives import balance, flips
+from ttp_jax.objectives.objective import Context, Objective, Outcome, sample_keys
 from ttp_jax.personalize import partition
-from ttp_jax.personalize.schedules import SCHEDULES
+from ttp_jax.personalize.schedules import SCHEDULES, Draw
 
 HEALTHY = -1  # `Progress.failed_at` of a person whose losses have all been finite
 
@@ -105,6 +105,18 @@ class Progress(NamedTuple):
     failed_at: jax.Array
 
 
+class Crops(NamedTuple):
+    """What a step learns from: normalised crops `[B, S, S, 3]` of target and source frames.
+
+    labels: heatmaps and weights of a `taught` objective, as `Context` has them; there are no
+    others.
+    """
+
+    target: Array
+    source: Array
+    labels: tuple[jax.Array, jax.Array] | None = None
+
+
 class Method(NamedTuple):
     """How a person is adapted; static, the same for everyone.
 
@@ -112,6 +124,7 @@ class Method(NamedTuple):
     each frame of the clip. mirror: of the skeleton, for objectives that flip images. flip_test:
     whether a prediction is the mean over an image and its mirror image. test_scales: of more crops
     that it is a mean over. peaks: how many of each heatmap are predicted besides; 0 for none.
+    parts: of a step's batch, worked off one after the other, which changes rounding alone.
     """
 
     model: PoseModel
@@ -127,6 +140,7 @@ class Method(NamedTuple):
     flip_test: bool = False
     test_scales: tuple[float, ...] = ()
     peaks: int = 0
+    parts: int = 1
 
     @property
     def test_mirror(self) -> tuple[int, ...]:
@@ -265,18 +279,20 @@ def _step(carry, index: jax.Array, *, shared: Shared, person: Person, rng, metho
     state, failed_at = carry
     t = index // method.epochs
     draw_rng, loss_rng = jax.random.split(jax.random.fold_in(rng, index))
-    with jax.named_scope('crop'):
-        target, source, labels = _draw_crops(person, t, draw_rng, method=method)
+    drawn = SCHEDULES[method.schedule](
+        t, draw_rng, length=person.length, batch=method.batch, augment=method.augment
+    )
     loss = functools.partial(
         self_supervised_loss,
         model=method.model,
         perceptual=method.perceptual._replace(weights=shared.features),
         objective=method.objective,
         mirror=method.mirror,
-        labels=labels,
+        parts=method.parts,
+        crops_of=functools.partial(_crops_of, person=person, method=method),
     )
     new, value = adapt_step(
-        state, shared.frozen, shared.batch_stats, target, source, loss_rng, tx=method.tx, loss=loss
+        state, shared.frozen, shared.batch_stats, drawn, loss_rng, tx=method.tx, loss=loss
     )
     inside = t < person.length
     failed_at = jnp.where(
@@ -287,25 +303,23 @@ def _step(carry, index: jax.Array, *, shared: Shared, person: Person, rng, metho
     return (state, failed_at), value
 
 
-def _draw_crops(person: Person, t: jax.Array, rng, *, method: Method):
-    """What a step on frame t learns from, as scheduled.
-
-    Normalised crops (target, source) `[B, S, S, 3]`, and the target's labels, heatmaps and weights,
-    of a person who has been taught; else None.
-    """
-    target, source, augmentation = SCHEDULES[method.schedule](
-        t, rng, length=person.length, batch=method.batch, augment=method.augment
-    )
+def _crops_of(drawn: Draw, *, person: Person, method: Method) -> Crops:
+    """What a step learns from of each frame that was drawn, and its labels, if it is taught any."""
     crop = functools.partial(pairs.crop_pair, spec=method.spec, valid=person.size)
-    target_crop, source_crop, affine = jax.vmap(crop)(
-        person.frames[target], person.frames[source], person.boxes[target], augmentation
-    )
+    with jax.named_scope('crop'):
+        target, source, affine = jax.vmap(crop)(
+            person.frames[drawn.target],
+            person.frames[drawn.source],
+            person.boxes[drawn.target],
+            drawn.augmentation,
+        )
     if person.taught is None:
-        return target_crop, source_crop, None
-    joints = person.taught[target]
+        return Crops(target, source)
+    joints = person.taught[drawn.target]
     label = functools.partial(pairs.targets, spec=method.spec, mirror=method.mirror)
-    labels = jax.vmap(label)(joints, jnp.ones(joints.shape[:2]), affine, augmentation.flip)
-    return target_crop, source_crop, labels
+    seen = jnp.ones(joints.shape[:2])
+    labels = jax.vmap(label)(joints, seen, affine, drawn.augmentation.flip)
+    return Crops(target, source, labels)
 
 
 def self_supervised_loss(
@@ -313,46 +327,66 @@ def self_supervised_loss(
     frozen,
     batch_stats,
     loss_means,
-    target,
-    source,
+    samples,
     rng,
     *,
     model: PoseModel,
     perceptual: Perceptual,
     objective: Objective,
     mirror: tuple[int, ...] = (),
-    labels: tuple[jax.Array, jax.Array] | None = None,
+    parts: int = 1,
+    crops_of: Callable[[Any], Crops] = lambda samples: samples,
 ) -> tuple[jax.Array, jax.Array]:
-    """(loss, new running means) of crops `[B, S, S, 3]` (paper section 3.1).
+    """(loss, new running means) of a batch (paper section 3.1).
 
-    labels: of a `taught` objective, as `Context` has them; there are no others.
+    samples: `Crops`, or that of which `crops_of` makes them; its leaves' first axis is the batch's.
+    parts: as in `Method`.
     """
     variables = {'params': partition.merge(trainable, frozen), 'batch_stats': batch_stats}
     loss = nn.apply(objective.loss, model)
-    context = Context(perceptual, mirror=mirror, labels=labels)
-    outcome = loss(variables, target, source, loss_means, rng, context)
-    return outcome.loss, outcome.loss_means
+
+    def outcome_of(samples, rng) -> Outcome:
+        crops = crops_of(samples)
+        context = Context(perceptual, mirror=mirror, labels=crops.labels)
+        return loss(variables, crops.target, crops.source, rng, context)
+
+    if parts == 1:
+        outcome = outcome_of(samples, rng)
+    else:
+        batch = len(jax.tree.leaves(samples)[0])
+        outcome = in_parts(outcome_of, (samples, sample_keys(rng, batch)), parts)
+    return balance.total(outcome, loss_means)[:2]
+
+
+def in_parts(outcome_of: Callable[..., Outcome], batch, parts: int) -> Outcome:
+    """The outcome of a batch from those of its parts, one after the other.
+
+    Nothing of a part's forward pass is kept: the backward pass computes it once more. So a step
+    holds the crops and activations of one part, for a forward pass more.
+    """
+    cut = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
+    found = lax.map(jax.checkpoint(lambda part: outcome_of(*part)), cut)
+    return jax.tree.map(lambda x: jnp.mean(x, axis=0), found)
 
 
 def adapt_step(
     state: PersonState,
     frozen,
     batch_stats,
-    target,
-    source,
+    samples,
     rng,
     *,
     tx: optax.GradientTransformation,
     loss: Callable,
 ) -> tuple[PersonState, jax.Array]:
-    """One gradient step on one batch of crops.
+    """One gradient step on one batch of `samples`, whatever `loss` takes for them.
 
     Returns the new state and the loss before the step, which is NaN where the gradient is not
     finite: such a state must not be used.
     """
     grad = jax.value_and_grad(loss, has_aux=True)
     (value, loss_means), grads = grad(
-        state.trainable, frozen, batch_stats, state.loss_means, target, source, rng
+        state.trainable, frozen, batch_stats, state.loss_means, samples, rng
     )
     with jax.named_scope('optimizer'):
         updates, opt_state = tx.update(grads, state.opt_state, state.trainable)

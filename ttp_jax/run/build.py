@@ -230,7 +230,7 @@ class Run:
             perceptual=self.perceptual,
             objective=self.adapts_by,
             size=self.spec.size,
-            batch=config.batch,
+            batch=config.batch // config.parts,
             mirror=self.data.skeleton.mirror,
         )
         return placement.place(

@@ -34,6 +34,7 @@ def check(config: ConfigDict, *, devices: int = 1) -> None:
     check_features(config)
     check_networks(config)
     check_objectives(config)
+    check_parts(config)
     check_steps(config, devices=devices)
 
 
@@ -195,6 +196,21 @@ def check_objectives(config: ConfigDict) -> None:
         raise ValueError(
             f'config.train.objective is {config.train.objective!r}, expected one of training: it '
             "learns from predictions of a test person's whole clip"
+        )
+
+
+def check_parts(config: ConfigDict) -> None:
+    """Raises for parts that a batch cannot be cut into, and a task that needs a batch whole."""
+    how, task = config.personalize, adapting_objective(config, model_of(config))
+    if how.batch % how.parts:
+        raise ValueError(
+            f'config.personalize.parts is {how.parts}, expected a divisor of '
+            f'config.personalize.batch, which is {how.batch}'
+        )
+    if how.parts > 1 and task and not task.by_image:
+        raise ValueError(
+            f'config.personalize.parts is {how.parts}, expected 1: objective {task.name!r} '
+            'compares statistics of a whole batch'
         )
 
 

@@ -142,6 +142,8 @@ def _personalize() -> dict:
         'schedules': ('online', 'offline'),
         'objective': '',  # what people are adapted by: '' for what training used
         'batch': 8,
+        # Of a step's batch, worked off one after the other: less memory, a forward pass more.
+        'parts': 1,
         # Names ('norms', 'all but encoder'; personalize/partition.py has them) or patterns of
         # parameter paths; empty: what the paper freezes.
         'frozen': (),

@@ -226,6 +226,7 @@ KEYS = (
         'personalize.schedules': Key(several('schedule', SCHEDULES), NONE),  # which, not how
         'personalize.objective': Key(OBJECTIVE, ADAPTED),
         'personalize.batch': Key(whole(1), ADAPTED),
+        'personalize.parts': Key(whole(1), ADAPTED),
         'personalize.frozen': Key(expect('a tuple of names or patterns', _are_patterns), ADAPTED),
         'personalize.guard': Key(TEXT, ADAPTED),
         'personalize.save_weights': Key(one_of('', *personal.KINDS), NONE),

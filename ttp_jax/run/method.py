@@ -36,6 +36,7 @@ def of(
         spec=spec,
         schedule=schedule,
         batch=config.personalize.batch,
+        parts=config.personalize.parts,
         augment=config.train.augment.to_dict(),
         epochs=steps.pop('epochs'),
         flip_test=config.personalize.flip_test,
