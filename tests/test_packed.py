@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from ttp_jax.files import pack, packed
+from ttp_jax.files import average, pack, packed
 
 
 def tree(width=64):
@@ -83,3 +83,30 @@ def test_other_files_are_no_packed_models(tmp_path):
     (tmp_path / 'cut').write_bytes((tmp_path / 'm').read_bytes()[:4000])
     with pytest.raises(ValueError, match='cut: cannot be read'):
         packed.read(tmp_path / 'cut', whole)
+
+
+def test_the_average_of_models_has_the_mean_of_every_array_and_the_first_ones_config(tmp_path):
+    one, other = tree(), tree()
+    other['params']['conv']['bias'] = other['params']['conv']['bias'] + 2
+    other['loss_means'] = other['loss_means'] * 3
+    for name, model in (('a', one), ('b', other)):
+        packed.save(tmp_path / name, model, {'of': name})
+    average.main([str(tmp_path / name) for name in ('m', 'a', 'b')])
+    assert packed.read_config(tmp_path / 'm') == {'of': 'a'}
+    mean = packed.read(tmp_path / 'm', one)
+    expected = one['params']['conv']['bias'] + 1
+    np.testing.assert_allclose(mean['params']['conv']['bias'], expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(mean['loss_means'], 2 * one['loss_means'])
+    again = packed.read(tmp_path / 'a', one)['params']['conv']['kernel']
+    np.testing.assert_array_equal(mean['params']['conv']['kernel'], again)
+
+
+def test_models_of_different_shapes_have_no_average(tmp_path):
+    packed.save(tmp_path / 'a', tree(), {})
+    packed.save(tmp_path / 'b', tree(32), {})
+    with pytest.raises(SystemExit, match=r'b: batch_stats/bn/var is \(32,\), expected \(64,\)'):
+        average.main([str(tmp_path / name) for name in ('m', 'a', 'b')])
+    assert not (tmp_path / 'm').exists()
+    (tmp_path / 'c').write_bytes(b'nothing')
+    with pytest.raises(SystemExit, match='c: cannot be read as a packed model'):
+        average.main([str(tmp_path / name) for name in ('m', 'a', 'c')])

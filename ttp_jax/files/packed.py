@@ -89,6 +89,11 @@ def read(path: str | pathlib.Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
     return _like(found, wanted)
 
 
+def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Arrays by their names in a file, as a tree of nested dicts."""
+    return flax.traverse_util.unflatten_dict(dict(arrays), sep='/')
+
+
 def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
     return flax.traverse_util.flatten_dict(dict(tree), sep='/')
 
