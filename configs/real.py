@@ -6,7 +6,8 @@
         --config.data.motion=PENN_ACTION/labels --config.train.encoder_weights=runs/encoder.pth
 
 ROOT holds clips that people labelled, TEACHER_ROOT clips that a pose estimator labelled, both laid
-out as ttp_jax/data/mixed.py says; FOLDED.npz is ResNet-18's ImageNet features up to its third
+out as ttp_jax/data/mixed.py says, and so may further folders, such as the photographs that
+experiments/stills.py lays out; FOLDED.npz is ResNet-18's ImageNet features up to its third
 stage. The second command goes on where it was stopped, and ends in the table of the test clips.
 
 People are adapted to the shared network's own predictions (`objectives/followed.py`); with

@@ -2,11 +2,12 @@
 
     python -m experiments.stills LSPET ROOT
 
-LSPET is the Leeds Sports Pose Extended training set (Johnson & Everingham, CVPR 2011), 10,000
-photographs from Flickr searches for parkour, gymnastics and athletics: a folder `images` of JPEGs
-and `joints.mat` with `joints` `[14, 3, photographs]`, each joint's (x, y, whether it is seen). ROOT
-becomes a folder in Penn Action's layout with the `videos.json` of ttp_jax/data/mixed.py, to be
-named in `config.data.roots`.
+LSPET is the Leeds Sports Pose Extended training set (Johnson & Everingham, CVPR 2011;
+http://sam.johnson.io/research/lspet.html), 10,000 photographs from Flickr searches for parkour,
+gymnastics and athletics: a folder `images` of JPEGs and `joints.mat` with `joints`
+`[14, 3, photographs]`, each joint's (x, y, whether it is seen). ROOT becomes a folder in Penn
+Action's layout with the `videos.json` of ttp_jax/data/mixed.py, to be named in
+`config.data.roots`.
 
 A clip has two frames, for a reconstruction needs another picture of the same person: the cut-out,
 and the same turned, scaled and moved, as Jakab et al. (NeurIPS 2018) make pairs of photographs.
@@ -142,6 +143,9 @@ def main() -> None:
     parser.add_argument('folder', type=pathlib.Path)
     parser.add_argument('root', type=pathlib.Path)
     asked = parser.parse_args()
+    for needed in ('joints.mat', 'images'):
+        if not (asked.folder / needed).exists():
+            parser.error(f'{asked.folder / needed}: missing, expected LSPET, unpacked')
     labels = scipy.io.loadmat(asked.folder / 'joints.mat')['joints'].transpose(2, 0, 1)
     (asked.root / 'labels').mkdir(parents=True, exist_ok=True)
     videos = []

@@ -68,3 +68,11 @@ def test_a_photograph_is_a_clip_whose_joints_lie_where_they_lay(folder, tmp_path
     assert (clip.boxes[:, :2] < clip.labels.joints.min(axis=1)).all()
     assert (clip.boxes[:, 2:] > clip.labels.joints.max(axis=1)).all()
     assert np.abs(clip.labels.joints[0] - clip.labels.joints[1]).max() > 1
+
+
+def test_a_folder_without_labels_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['stills', str(tmp_path), str(tmp_path / 'root')])
+    with pytest.raises(SystemExit):
+        stills.main()
+    assert 'joints.mat: missing, expected LSPET' in capsys.readouterr().err
+    assert not (tmp_path / 'root').exists()
