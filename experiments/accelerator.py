@@ -49,7 +49,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIGS = {'small': ('joint.py', 'drawn'), 'paper': ('paper.py', 'penn_action')}
 FRAMES = {'small': (112, 112), 'paper': (270, 480)}  # (height, width) in pixels
 CLIP = 32  # frames
-STEPS = 8  # that a call takes: `many_people.SEGMENT` frames, a step each
 Row = dict[str, Any]
 
 
@@ -232,8 +231,7 @@ def personalization(problem: Problem, devices: Sequence) -> tuple[Any, int]:
     progress = placed(jax.eval_shape(runner.loop.start, shared, people), spread)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), together))
     keys = placed(keys, spread)
-    assert runner.segment == STEPS
-    frames = placed(jax.ShapeDtypeStruct((STEPS,), jnp.int32), everywhere)
+    frames = placed(jax.ShapeDtypeStruct((runner.segment,), jnp.int32), everywhere)
     learn: Any = runner.loop.learn
     return learn.lower(progress, shared, people, keys, frames), bytes_of(shared)
 
@@ -360,6 +358,8 @@ def bytes_of(tree) -> int:
 
 def compiled_row(setting: Setting, *, text_to: pathlib.Path | None = None) -> Row:
     """Compiles the program and reads what the compiler expects of it."""
+    from ttp_jax.personalize import many_people
+
     start = time.monotonic()
     program, shared, problem = lowered(setting)
     compiled = program.compile()
@@ -367,7 +367,7 @@ def compiled_row(setting: Setting, *, text_to: pathlib.Path | None = None) -> Ro
     if text_to:
         text_to.write_text(text)
     names = [name for group in PARTS.values() for name in group]
-    steps = 1 if setting.task == 'joint' else STEPS
+    steps = 1 if setting.task == 'joint' else many_people.SEGMENT
     cycles = {k: v // steps for k, v in compiled_text.cycles_by_part(text, names).items()}
     held = memory.temp_size_in_bytes + memory.argument_size_in_bytes
     held += memory.output_size_in_bytes - memory.alias_size_in_bytes

@@ -51,9 +51,7 @@ def penn_joints(label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def transformed(still: Still, matrix: np.ndarray, size: tuple[int, int]) -> Still:
     """The picture under an affine `[2, 3]`, of a size (width, height); its edges go on mirrored."""
-    image = cv2.warpAffine(
-        still.image, matrix, size, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT_101
-    )
+    image = cv2.warpAffine(still.image, matrix, size, borderMode=cv2.BORDER_REFLECT_101)
     return Still(image, still.joints @ matrix[:, :2].T + matrix[:, 2], still.seen)
 
 
