@@ -298,6 +298,7 @@ def joint(problem: Problem, devices: Sequence) -> tuple[Any, int]:
         objective=problem.objective,
         reconstruction_weight=config.reconstruction_weight,
         rebuilt_every=config.rebuilt_every,
+        covered=config.covered,
         axis_name='devices',
         devices=devices,
     )

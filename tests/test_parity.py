@@ -222,6 +222,7 @@ def joint(reference, vgg16):
         objective=RECONSTRUCTION,
         reconstruction_weight=1e-3,
         rebuilt_every=1,
+        covered=0.0,
         mirror=(),
         axis_name=None,
     )

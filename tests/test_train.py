@@ -256,3 +256,39 @@ def test_recolouring_puts_both_images_under_the_same_other_light():
     np.testing.assert_allclose(b[..., 0], contrast * 2 * one[..., 0] + offset, atol=1e-4)
     same = pairs.recolour(jax.random.key(1), one, std=0.0)[0]
     np.testing.assert_array_equal(same, one)
+
+
+def test_a_covered_image_lacks_one_rectangle_and_a_share_is_covered():
+    images = jax.random.uniform(jax.random.key(0), (400, 20, 20, 3))
+    keys = jax.random.split(jax.random.key(1), len(images))
+    some = jax.vmap(functools.partial(pairs.covered, share=0.4))(keys, images)
+    changed = np.any(np.asarray(some) != images, axis=-1)
+    assert 0.3 < changed.any(axis=(1, 2)).mean() < 0.5  # at the corners nearly nothing may be
+    for image, hidden in zip(np.asarray(some), changed):
+        rows, columns = np.flatnonzero(hidden.any(1)), np.flatnonzero(hidden.any(0))
+        np.testing.assert_array_equal(hidden, np.outer(hidden.any(1), hidden.any(0)))
+        assert len(rows) <= 11 and len(columns) <= 11
+        if hidden.any():
+            assert np.ptp(rows) + 1 == len(rows) and np.ptp(columns) + 1 == len(columns)
+            assert np.ptp(image[hidden], axis=0).max() == 0
+    none = jax.vmap(functools.partial(pairs.covered, share=0.0))(keys, images)
+    np.testing.assert_array_equal(none, images)
+
+
+def test_covering_is_for_the_encoder_and_not_for_the_task(bank):
+    """The labels' loss is of a covered image; what is to be rebuilt is the whole one."""
+
+    def loss(model, target, source, rng, context):
+        return Outcome(jnp.zeros(()), {'target': (target**2).sum(), 'source': (source**2).sum()})
+
+    state, dependencies = make(optax.sgd(0.1))
+    dependencies['objective'] = Objective('what is seen', loss, heads=())
+    batch = pairs.take(bank, np.arange(8), np.arange(8)[::-1].copy())
+    keys = jax.random.split(jax.random.key(0), 8)
+    plain, covered = (
+        jit_step(**dependencies, covered=share)(state, batch, keys, jax.random.key(1))[1]
+        for share in (0.0, 1.0)
+    )
+    assert float(plain['supervised']) != float(covered['supervised'])
+    for image in ('target', 'source'):
+        np.testing.assert_allclose(covered[image], plain[image], rtol=1e-6)

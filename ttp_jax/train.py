@@ -145,6 +145,7 @@ def joint_loss(
     objective: Objective | None,
     reconstruction_weight: float,
     rebuilt_every: int,
+    covered: float,
     mirror: tuple[int, ...],
     axis_name: str | None,
 ):
@@ -154,12 +155,15 @@ def joint_loss(
       objective: the task without labels; None trains on labels alone.
       task_keys: `[B]`, one per sample, for what the task draws.
       rebuilt_every: that task learns from every so many-th sample, which makes a step cheaper.
+      covered: the share of the targets of which the encoder does not see a part, as
+        `pairs.covered` hides it; it is rebuilt all the same.
     """
     target, source, maps, weights = crops
+    shown = _covered(task_keys, target, share=covered) if covered else target
     context = Context(perceptual._replace(lowering=model.lowering), mirror=mirror)
 
     def forward(model: PoseModel):
-        seen = model.heatmaps(target)
+        seen = model.heatmaps(shown)
         labelled = supervised(seen.supervised, maps, weights)
         if objective is None:
             return labelled, loss_means, {'supervised': labelled}
@@ -175,6 +179,12 @@ def joint_loss(
     )
     batch_stats = updates.get('batch_stats', batch_stats)
     return total, (batch_stats, means, metrics | {'loss': total})
+
+
+def _covered(keys, images, *, share):
+    """`pairs.covered` of every image `[B, S, S, 3]`, from its own key `[B]`."""
+    own = jax.vmap(jax.random.fold_in, (0, None))(keys, 3)  # the task draws from `keys`
+    return jax.vmap(functools.partial(pairs.covered, share=share))(own, images)
 
 
 def train_step(
@@ -193,6 +203,7 @@ def train_step(
     objective: Objective | None,
     reconstruction_weight: float,
     rebuilt_every: int = 1,
+    covered: float = 0.0,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Metrics]:
     """One step of joint optimisation; `batch` and `keys` are this device's share.
@@ -215,6 +226,7 @@ def train_step(
         objective=objective,
         reconstruction_weight=reconstruction_weight,
         rebuilt_every=rebuilt_every,
+        covered=covered,
         mirror=mirror,
         axis_name=axis_name,
     )

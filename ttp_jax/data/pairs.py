@@ -179,6 +179,24 @@ def recolour(rng: jax.Array, *images: jax.Array, std: float) -> tuple[jax.Array,
     return tuple(jnp.exp(contrast) * image + offset for image in images)
 
 
+def covered(rng: jax.Array, image: jax.Array, *, share: float) -> jax.Array:
+    """A normalised image `[S, S, 3]`, before a part of which something of one colour may stand.
+
+    What stands there is a rectangle, anywhere, with sides of a tenth to half of the image's (Zhong
+    et al., AAAI 2020), so that a joint is looked for from what is around it too.
+
+    Args:
+      share: of the images in which something does.
+    """
+    happens, middle, side, colour = jax.random.split(rng, 4)
+    half = image.shape[0] * jax.random.uniform(side, (2,), minval=0.05, maxval=0.25)
+    middle = image.shape[0] * jax.random.uniform(middle, (2,))
+    beside = jnp.abs(jnp.arange(image.shape[0])[:, None] - middle) < half  # [S, (y, x)]
+    inside = beside[:, None, 0] & beside[None, :, 1]
+    inside &= jax.random.bernoulli(happens, share)
+    return jnp.where(inside[..., None], jax.random.normal(colour, (3,)), image)
+
+
 def targets(
     joints: jax.Array,
     visibility: jax.Array,

@@ -121,6 +121,7 @@ def _train() -> dict:
         'drops': (90 / EPOCHS, 120 / EPOCHS),  # where the rate falls tenfold; (): along a cosine
         'warmup': 0,  # steps in which the rate rises before it falls along a cosine
         'colour_std': 0.0,  # how far brightness, contrast and tint are changed
+        'covered': 0.0,  # the share of images of which the encoder does not see a rectangle
         'objective': '',  # the task without labels: '' for the model variant's own
         'reconstruction_weight': 1e-3,  # of that task's loss, whichever it is
         'rebuilt_every': 2,  # that task learns from every so many-th image of a batch

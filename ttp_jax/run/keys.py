@@ -213,6 +213,7 @@ KEYS = (
         'train.drops': Key(expect('a tuple of ascending numbers in (0, 1)', _are_drops), ALL),
         'train.warmup': Key(whole(0), ALL),
         'train.colour_std': Key(at_least(0), ALL),
+        'train.covered': Key(SHARE, ALL),
         'train.objective': Key(OBJECTIVE, ALL),
         'train.reconstruction_weight': Key(at_least(0), ALL),
         'train.rebuilt_every': Key(whole(1), ALL),

@@ -103,6 +103,7 @@ def training_step(run: Run):
         objective=run.trains_by,
         reconstruction_weight=config.reconstruction_weight,
         rebuilt_every=config.rebuilt_every,
+        covered=config.covered,
         devices=capacity.training_devices(),
     )
 
