@@ -1,7 +1,8 @@
 """What a person would use instead: mediapipe's pose on the same clips, with the same metric.
 
 mediapipe asks for an older protobuf than this project's packages, so it has an environment of its
-own (ttp_jax/data/people/detect.py says how), and there are two programs:
+own (ttp_jax/data/people/detect.py says how; this needs `etils[epath]` in it as well), and there are
+two programs:
 
     finder/bin/python -m experiments.mediapipe_compare find ROOT FOUND.npz --clips=10
     python -m experiments.mediapipe_compare score ROOT FOUND.npz
