@@ -191,8 +191,8 @@ def make(stage: Stage, finder: str) -> None:
     subprocess.run([finder if stage.finder else sys.executable, *stage.arguments], check=True)
 
 
-def command() -> None:
-    """The command line."""
+def asked_for(argv: Sequence[str]) -> tuple[argparse.Namespace, list[Stage]]:
+    """The options, and the stages that they make."""
     parser = argparse.ArgumentParser(prog='python -m experiments.people')
     parser.add_argument('folder', type=pathlib.Path)
     for name in ('real', 'teacher', 'photographs', 'motion', 'features'):
@@ -200,22 +200,34 @@ def command() -> None:
     parser.add_argument('--finder', default='finder/bin/python')
     parser.add_argument('--until', default='')
     parser.add_argument('--list', action='store_true')
-    asked = parser.parse_args()
+    asked = parser.parse_args(argv)
     every = stages(asked.folder, asked)
-    if asked.until and asked.until not in [stage.name for stage in every]:
-        parser.error(
-            f'--until={asked.until}: no such stage; there are {", ".join(s.name for s in every)}'
-        )
-    left = [stage for stage in every if not stage.makes.exists()]
+    names = [stage.name for stage in every]
+    if asked.until and asked.until not in names:
+        parser.error(f'--until={asked.until}: no such stage; there are {", ".join(names)}')
+    return asked, every
+
+
+def left(every: Sequence[Stage]) -> str:
+    """A line per stage that is to be made, and how long all of them take."""
+    missing = [stage for stage in every if not stage.makes.exists()]
+    lines = [f'{stage.minutes:6.0f} minutes of a core  {stage.name}' for stage in missing]
+    hours = sum(stage.minutes for stage in missing) / 60
+    return '\n'.join([*lines, f'{hours:6.1f} hours in all'])
+
+
+def main(argv: Sequence[str]) -> None:
+    """The program: works the queue off, and prints the table."""
+    asked, every = asked_for(argv)
     if asked.list:
-        for stage in left:
-            print(f'{stage.minutes:6.0f} minutes of a core  {stage.name}')
-        print(f'{sum(stage.minutes for stage in left) / 60:6.1f} hours in all')
-        return
+        return print(left(every))
     asked.folder.mkdir(parents=True, exist_ok=True)
     for stage in every:
-        if not stage.makes.exists():
-            make(stage, asked.finder)
+        try:
+            if not stage.makes.exists():
+                make(stage, asked.finder)
+        except (OSError, subprocess.CalledProcessError) as error:
+            sys.exit(f'error: {stage.name}: {error}')
         if stage.name == asked.until:
             return
     reports = [asked.folder / f'test_{seed}' / 'report.json' for seed in SEEDS]
@@ -225,7 +237,4 @@ def command() -> None:
 
 
 if __name__ == '__main__':
-    try:
-        command()
-    except subprocess.CalledProcessError as error:
-        sys.exit(f'error: {" ".join(map(str, error.cmd[1:4]))} ended with {error.returncode}')
+    main(sys.argv[1:])
