@@ -33,6 +33,8 @@ def test_what_is_packed_is_read_back(tmp_path):
     np.testing.assert_array_equal(back['batch_stats']['bn']['var'], np.float32(1e-6))
     assert back['batch_stats']['empty'] == {}
     assert path.stat().st_size < 2.2 * 9 * 64 * 64
+    (tmp_path / 'any').touch()  # who may read a file is for the user's umask to say
+    assert path.stat().st_mode == (tmp_path / 'any').stat().st_mode
 
 
 @pytest.mark.parametrize(

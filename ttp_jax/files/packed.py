@@ -34,7 +34,8 @@ def save(path: pathlib.Path, tree: Mapping[str, Any], config: Mapping[str, Any])
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file.replacing(path) as temporary:
-        safetensors.numpy.save_file(arrays, temporary, metadata=header)
+        # Not `save_file`, which leaves a file that nobody else may read.
+        temporary.write_bytes(safetensors.numpy.save(arrays, metadata=header))
 
 
 def _packed(name: str, array: np.ndarray) -> np.ndarray:
