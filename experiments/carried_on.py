@@ -56,11 +56,9 @@ def study() -> None:
         start = time.monotonic()
         phases[schedule] = carried(run, schedule)
         seconds[schedule] = time.monotonic() - start
-    arguments.workdir.mkdir(parents=True, exist_ok=True)
-    text = (arguments.network / 'config.json').read_text()
-    (arguments.workdir / 'config.json').write_text(text)
     leave.write(
         arguments.workdir,
+        arguments.network,
         run.people,
         phases,
         skeleton=run.data.skeleton,

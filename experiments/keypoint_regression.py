@@ -147,10 +147,9 @@ def study() -> None:
     start, text = time.monotonic(), (arguments.network / 'config.json').read_text()
     config = defaults.completed(keys.flat(json.loads(text)))
     data, joints = regress(config, arguments.network)
-    arguments.workdir.mkdir(parents=True, exist_ok=True)
-    (arguments.workdir / 'config.json').write_text(text)
     leave.write(
         arguments.workdir,
+        arguments.network,
         data.test,
         {'before': [leave.shared_prediction(found) for found in joints]},
         skeleton=data.skeleton,

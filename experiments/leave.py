@@ -1,7 +1,7 @@
 """What a run leaves in its workdir, for programs of experiments that are no run of the job.
 
-Contract: `report.json` with scores and origin, `predictions/<phase>/<id>.npz`; the table's rows are
-measured from these.
+Contract: `config.json` of the network's run, `report.json` with scores and origin, and
+`predictions/<phase>/<id>.npz`; the table's rows are measured from these.
 """
 
 import pathlib
@@ -24,6 +24,7 @@ def shared_prediction(joints: np.ndarray) -> Adapted:
 
 def write(
     workdir: pathlib.Path,
+    network: pathlib.Path,
     people: Sequence[clips.Clip],
     phases: Mapping[str, Sequence[Adapted]],
     *,
@@ -31,13 +32,16 @@ def write(
     program: str,
     **origin,
 ) -> None:
-    """Writes predictions and the report, and prints its table.
+    """Writes the config, predictions and the report, and prints its table.
 
     Args:
+      network: the workdir of the run whose network it is.
       phases: everyone's results by phase, in the order of people.
       program: the module's name, for the command that is written down.
       origin: more keys of the report, such as `seconds`.
     """
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / 'config.json').write_bytes((network / 'config.json').read_bytes())
     for phase, results in phases.items():
         for clip, adapted in zip(people, results, strict=True):
             path = workdir / 'predictions' / phase / f'{clip.id}.npz'

@@ -64,9 +64,14 @@ def test_a_regression_leaves_what_a_run_leaves(tmp_path):
     labels = Labels(joints, np.ones((2, 13)))
     clip = Clip('p0', np.zeros((2, 8, 8, 3), np.uint8), np.zeros((2, 4)), labels)
     results = {'before': [leave.shared_prediction(joints)]}
-    leave.write(tmp_path, [clip], results, skeleton=PENN_ACTION, program='p', seconds={'before': 1})
-    report = json.loads((tmp_path / 'report.json').read_text())
+    network, workdir = tmp_path / 'network', tmp_path / 'made' / 'here'
+    network.mkdir()
+    (network / 'config.json').write_text('{"seed": 5}')
+    origin = dict(skeleton=PENN_ACTION, program='p', seconds={'before': 1})
+    leave.write(workdir, network, [clip], results, **origin)
+    assert json.loads((workdir / 'config.json').read_text()) == {'seed': 5}
+    report = json.loads((workdir / 'report.json').read_text())
     assert report['mpck'] == {'before': 100.0} and report['seconds'] == {'before': 1}
     assert report['command'].split()[:3] == ['python', '-m', 'p']
-    with np.load(tmp_path / 'predictions' / 'before' / 'p0.npz') as found:
+    with np.load(workdir / 'predictions' / 'before' / 'p0.npz') as found:
         np.testing.assert_array_equal(found['joints'], joints)
