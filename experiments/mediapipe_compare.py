@@ -66,11 +66,23 @@ def find_in(clip: Clip, pictures: Callable) -> np.ndarray:
     joints = np.full((len(clip.frames), len(LANDMARKS), 2), np.nan, np.float32)
     with pose.Pose(model_complexity=1) as finder:
         for t, (image, corner) in enumerate(pictures(clip)):
-            landmarks = finder.process(image).pose_landmarks
-            if landmarks is not None:
-                points = [(landmarks.landmark[i].x, landmarks.landmark[i].y) for i in LANDMARKS]
-                joints[t] = np.array(points) * image.shape[1::-1] - 0.5 + corner
+            seen = look(finder, image)
+            if seen is not None:
+                joints[t] = seen[:, :2] + corner
     return joints
+
+
+def look(finder, image: np.ndarray) -> np.ndarray | None:
+    """Penn Action's joints in one picture, `[13, 3]`: x, y in pixels from 0, and the confidence.
+
+    finder: mediapipe's `Pose`. None where it sees nobody.
+    """
+    landmarks = finder.process(image).pose_landmarks
+    if landmarks is None:
+        return None
+    points = [landmarks.landmark[i] for i in LANDMARKS]
+    places = np.array([(point.x, point.y, point.visibility) for point in points])
+    return places * [*image.shape[1::-1], 1] - [0.5, 0.5, 0]
 
 
 def find(root: str, path: str, count: int) -> None:

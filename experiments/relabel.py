@@ -30,6 +30,7 @@ import scipy.optimize
 from experiments import mediapipe_compare
 from ttp_jax.data import penn_action
 from ttp_jax.data.skeletons import PENN_ACTION
+from ttp_jax.files import whole_file
 
 MIRROR = list(PENN_ACTION.mirror)
 ALIKE, WRONG = 0.12, 0.15  # distances, in longer sides of the box: fit to; not believed
@@ -94,9 +95,10 @@ def offsets(frames: Labelled) -> np.ndarray:
             loss='soft_l1',
             f_scale=BLUR,
         )
-        return solution.x * known * [1.0, sides[joint]]
+        return solution.x * known
 
-    return np.stack([of_pair(joint) for joint in range(len(MIRROR))])
+    shares = {joint: of_pair(joint) for joint in sorted(set(map(min, enumerate(MIRROR))))}
+    return np.stack([shares[min(pair)] * [1.0, sides[pair[0]]] for pair in enumerate(MIRROR)])
 
 
 def believed(frames: Labelled) -> tuple[np.ndarray, np.ndarray]:
@@ -127,14 +129,13 @@ def find(root: str, path: str, every: int) -> None:
         for clip in penn_action.penn_action_clips(root, split='train'):
             own = np.full((len(clip.frames), len(MIRROR), 3), np.nan, np.float32)
             for t in range(0, len(clip.frames), every):
-                image = np.asarray(clip.frames[t])
-                landmarks = finder.process(image).pose_landmarks
-                if landmarks is not None:
-                    points = [landmarks.landmark[i] for i in mediapipe_compare.LANDMARKS]
-                    places = np.array([(p.x, p.y, p.visibility) for p in points])
-                    own[t] = places * [*image.shape[1::-1], 1] + [0.5, 0.5, 0]
+                seen = mediapipe_compare.look(finder, np.asarray(clip.frames[t]))
+                if seen is not None:
+                    own[t] = seen + [1, 1, 0]
             found[clip.id] = own
-    np.savez(path, **found)  # type: ignore[arg-type]  # numpy's own keywords
+    # A half-written file would pass for a finished one in experiments/people.py.
+    with whole_file.replacing(pathlib.Path(path)) as temporary, temporary.open('wb') as file:
+        np.savez(file, **found)  # type: ignore[arg-type]  # numpy's own keywords
 
 
 def read(path: pathlib.Path, found: Mapping[str, np.ndarray]) -> Labelled:
@@ -192,10 +193,11 @@ def move(
 
 def table(shift: np.ndarray) -> str:
     """A line per kind of joint: how far it moves, in torsos up and to the person's right."""
-    rows = [
-        (n, s) for n, s, m in zip(PENN_ACTION.joints, shift, MIRROR) if PENN_ACTION.joints[m] >= n
-    ]
-    return '\n'.join(f'{name:<16}{up:+7.3f}{right:+7.3f}' for name, (up, right) in rows)
+    return '\n'.join(
+        f'{PENN_ACTION.joints[joint]:<16}{shift[joint, 0]:+7.3f}{shift[joint, 1]:+7.3f}'
+        for joint, other in enumerate(MIRROR)
+        if joint <= other
+    )
 
 
 def main(argv: list[str]) -> None:
