@@ -16,13 +16,13 @@ long it takes, `--until=STAGE` stops there. To begin anew take another FOLDER.
 import argparse
 import json
 import pathlib
-import subprocess
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from experiments import programs
 from experiments.tables import statistics
 
 SEEDS = (0, 1, 2)  # of adaptation
@@ -186,9 +186,10 @@ def table(reports: Sequence[dict]) -> str:
 
 
 def make(stage: Stage, finder: str) -> None:
-    """Runs a stage's program. Raises CalledProcessError where it fails."""
+    """Runs a stage's program. Raises ProgramFailedError."""
     print(f'--- {stage.name}', flush=True)
-    subprocess.run([finder if stage.finder else sys.executable, *stage.arguments], check=True)
+    python = finder if stage.finder else sys.executable
+    programs.run([python, *stage.arguments], makes=stage.makes)
 
 
 def asked_for(argv: Sequence[str]) -> tuple[argparse.Namespace, list[Stage]]:
@@ -226,7 +227,7 @@ def main(argv: Sequence[str]) -> None:
         try:
             if not stage.makes.exists():
                 make(stage, asked.finder)
-        except (OSError, subprocess.CalledProcessError) as error:
+        except programs.ProgramFailedError as error:
             sys.exit(f'error: {stage.name}: {error}')
         if stage.name == asked.until:
             return

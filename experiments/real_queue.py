@@ -1,6 +1,6 @@
 """What else helps on real people? A queue of whole runs of configs/real.py, worked off in order.
 
-    python experiments/real_queue.py runs/queue -- \
+    python -m experiments.real_queue runs/queue -- \
         --config.data.roots="('ROOT', 'TEACHER_ROOT')" \
         --config.data.motion=PENN_ACTION/labels --config.train.encoder_weights=runs/encoder.pth
 
@@ -14,8 +14,9 @@ personalization 4 to 8.
 import argparse
 import json
 import pathlib
-import subprocess
 import sys
+
+from experiments import programs
 
 ROWS = {
     'as it is': [],
@@ -37,16 +38,16 @@ SCORED = ['--config.data.evaluate=validation', '--config.pictures=0']
 
 
 def work(folder: pathlib.Path, name: str, common: list[str]) -> dict:
-    """The report of one row, from its folder or from a run, which goes on where it stopped."""
+    """The report of one row, from its folder or from a run, which goes on where it stopped.
+
+    Raises ProgramFailedError.
+    """
     workdir = folder / name.replace(' ', '_').replace("'", '')
     report = workdir / 'report.json'
     if not report.is_file():
         main = [sys.executable, '-m', 'ttp_jax.main', '--config=configs/real.py']
-        subprocess.run(
-            [*main, f'--workdir={workdir}', *SCORED, *common, *ROWS[name]],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+        command = [*main, f'--workdir={workdir}', *SCORED, *common, *ROWS[name]]
+        programs.run(command, makes=report, log=workdir.with_name(f'{workdir.name}.log'))
     return json.loads(report.read_text())
 
 
@@ -74,7 +75,10 @@ def command() -> None:
     arguments = parser.parse_args(own)
     print(f'{"":<32}  before  online offline  better/worse online, offline', flush=True)
     for name in arguments.only:
-        print(line(name, work(arguments.folder, name, common)), flush=True)
+        try:
+            print(line(name, work(arguments.folder, name, common)), flush=True)
+        except programs.ProgramFailedError as error:
+            sys.exit(f'error: {name}: {error}')
 
 
 if __name__ == '__main__':

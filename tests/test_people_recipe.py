@@ -2,14 +2,13 @@
 
 import json
 import pathlib
-import subprocess
 
 import numpy as np
 import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import people
+from experiments import people, programs
 from ttp_jax.run import check_config
 
 GIVEN = ('real', 'teacher', 'photographs', 'motion', 'features')
@@ -26,18 +25,19 @@ def started(options, monkeypatch):
     _, every = people.asked_for(options)
     ran, fails = [], set()
 
-    def run(words, check):
+    def run(words, makes):
         stage = next(s for s in every if list(s.arguments) == words[1:])
+        assert makes == stage.makes
         ran.append((stage.name, pathlib.Path(words[0]).name))
         if stage.name in fails:
-            raise subprocess.CalledProcessError(3, words)
+            raise programs.ProgramFailedError('exit code 3')
         stage.makes.parent.mkdir(parents=True, exist_ok=True)
         before, gain = 50.0, 2.0 if stage.name.endswith('seed 1') else 1.0
         person = {'before': before, 'online': before, 'offline': before + gain}
         report = {'mpck': person, 'people': [person | {'id': str(i)} for i in range(4)]}
         stage.makes.write_text(json.dumps(report))
 
-    monkeypatch.setattr(people.subprocess, 'run', run)
+    monkeypatch.setattr(programs, 'run', run)
     return ran, fails
 
 

@@ -11,6 +11,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
+from experiments.programs import ProgramFailedError
 from experiments.tables import __main__ as program
 from experiments.tables import (
     document,
@@ -199,7 +200,7 @@ def test_a_failed_row_is_told_and_stops_no_other(tmp_path):
     def run(task):
         asked.append(task)
         if 'shared_keypoint' in str(task.workdir):
-            raise queue.TaskFailedError('out of memory')
+            raise ProgramFailedError('out of memory')
         finish(task)
 
     wanted = [
@@ -224,9 +225,9 @@ def test_rows_without_their_data_are_passed_over_and_bad_measurements_are_told(t
     assert 'no score' in found[1].reason
 
 
-def test_a_program_that_fails_is_told_with_the_last_line_it_printed(tmp_path):
+def test_a_task_that_fails_is_told_with_the_last_line_of_its_log(tmp_path):
     words = ('-c', 'import sys; print("hello"); sys.exit("error: too small")')
-    with pytest.raises(queue.TaskFailedError, match='exit code 1: error: too small'):
+    with pytest.raises(ProgramFailedError, match='row.log ends with exit code 1: error: too small'):
         queue.run_program(tasks.Task(words, tmp_path / 'row'))
     assert 'hello' in (tmp_path / 'row.log').read_text()
 

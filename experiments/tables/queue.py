@@ -5,10 +5,11 @@ computes nor how: `run` runs one, `measure` makes records of a row's workdir. St
 it goes on with what is not done: tasks with a report are not run again, others resume themselves.
 """
 
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from experiments import programs
+from experiments.programs import ProgramFailedError
 from experiments.tables import tasks
 from experiments.tables.records import Record
 from experiments.tables.rows import Network, Row
@@ -34,10 +35,6 @@ class Outcome(NamedTuple):
     records: tuple[Record, ...] = ()
 
 
-class TaskFailedError(Exception):
-    """A task ended with an error, which the message tells in one line."""
-
-
 def work(
     rows: Sequence[Row],
     *,
@@ -50,7 +47,7 @@ def work(
     Args:
       rows: those that are missing, in order.
       plan: how rows become tasks.
-      run: runs one task; raises TaskFailedError.
+      run: runs one task; raises ProgramFailedError.
       measure: (row, its task, its network's task) to records; raises ValueError.
     """
     failed: dict[Task, str] = {}
@@ -80,7 +77,7 @@ def _first_failure(
         if not task.done and task not in failed:
             try:
                 run(task)
-            except TaskFailedError as error:
+            except ProgramFailedError as error:
                 failed[task] = str(error)
         if task in failed:
             return failed[task]
@@ -88,18 +85,9 @@ def _first_failure(
 
 
 def run_program(task: Task) -> None:
-    """Runs a task as a process, its output in a log beside the workdir.
-
-    Raises:
-      TaskFailedError: for an exit code other than 0 or a missing report, with the log's last line.
-    """
+    """Runs a task, its output in a log beside the workdir. Raises ProgramFailedError."""
     log = task.workdir.with_name(f'{task.workdir.name}.log')
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, 'w') as file:
-        code = subprocess.run(task.command, stdout=file, stderr=subprocess.STDOUT).returncode
-    if code or not task.done:
-        lines = log.read_text(errors='replace').strip().splitlines() or ['no output']
-        raise TaskFailedError(f'{log} ends with exit code {code}: {lines[-1]}')
+    programs.run(task.command, makes=task.report, log=log)
 
 
 def plan_of(**options) -> Plan:

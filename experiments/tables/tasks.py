@@ -36,9 +36,14 @@ class Task(NamedTuple):
     workdir: pathlib.Path
 
     @property
+    def report(self) -> pathlib.Path:
+        """What it leaves."""
+        return self.workdir / 'report.json'
+
+    @property
     def done(self) -> bool:
         """Whether it has been run to its end."""
-        return (self.workdir / 'report.json').is_file()
+        return self.report.is_file()
 
     @property
     def command(self) -> list[str]:
