@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import scipy.io
 
-from ttp_jax.data import clips, mixed, sets
+from ttp_jax import geometry
+from ttp_jax.data import clips, mixed, pairs, sets
+from ttp_jax.data.skeletons import PENN_ACTION
 
 OPTIONS = dict(
     seed=0,
@@ -130,3 +132,34 @@ def test_a_folder_that_does_not_tell_its_sources(roots, text, message):
         pathlib.Path(path).write_text(text)
     with pytest.raises(ValueError, match=message):
         load(roots)
+
+
+@pytest.mark.parametrize('flip', [False, True])
+def test_labels_lie_on_what_they_mean_in_a_mirror_image_too(tmp_path, flip):
+    """Files count pixels from 1; a label that is a pixel off is off to the other side there."""
+    x, y = 17, 12  # counted from 0
+    root = write_folder(
+        tmp_path, {1: ('run', 1)}, x=np.full((2, 13), x + 1.0), y=np.full((2, 13), y + 1.0)
+    )
+    frame = np.zeros((24, 32, 3), np.uint8)
+    frame[y, x] = 255
+    cv2.imwrite(str(tmp_path / 'frames/0001/000001.jpg'), frame, [cv2.IMWRITE_JPEG_QUALITY, 100])
+    (clip,) = mixed.part(root, 'train', validation=0.0)
+    _, subtract_one = sets.labels('mixed')
+    spec = pairs.CropSpec(64, 64, subtract_one=subtract_one)
+    frame = np.asarray(clip.frames[0])
+    crop, _, affine = pairs.crop_pair(
+        frame,
+        frame,
+        clip.boxes[0],
+        geometry.Augmentation(flip=flip),
+        spec=spec,
+        valid=np.array([24, 32]),
+    )
+    labels = clip.labels.joints[0], clip.labels.visibility[0]
+    maps, _ = pairs.targets(*labels, affine, flip, spec=spec, mirror=PENN_ACTION.mirror)
+    light = np.asarray(crop).mean(axis=-1)
+    bright = np.maximum(light - (light.max() + light.min()) / 2, 0)
+    grid = np.mgrid[:64, :64]
+    seen, meant = ((grid * m).sum((1, 2)) / m.sum() for m in (bright, np.asarray(maps[..., 0])))
+    np.testing.assert_allclose(seen, meant, atol=0.6)  # targets stand on whole cells

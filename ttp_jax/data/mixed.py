@@ -5,8 +5,14 @@ video each clip was cut from: a list of objects with `video`, the label's number
 video's name. The first folder's labels are the truth: validation and test clips come from it alone.
 The others, say those of a pose estimator, are trained on. No source is on two sides: a held-out
 video's clips are left out of training in whichever folder they lie.
+
+Joints and boxes count pixels from 0, where the files (and `penn_action`, like the release) count
+from 1. The difference is not just one of names: a label that lies a pixel to the right of what it
+means lies a pixel to the left of it in a mirror image. A network that learns from both finds the
+middle, and every prediction is a pixel too far left.
 """
 
+import dataclasses
 import json
 import pathlib
 import zlib
@@ -68,10 +74,22 @@ def part(root: str, name: str, *, validation: float) -> list[Clip]:
     if name not in PARTS:
         raise ValueError(f'part is {name!r}, expected one of {PARTS}')
     if name == 'test':
-        return penn_action.penn_action_clips(root, split='test')
+        return _clips(root, 'test')
     source = sources(root)
-    people = penn_action.penn_action_clips(root, split='train')
+    people = _clips(root, 'train')
     if missing := [clip.id for clip in people if clip.id not in source]:
         raise ValueError(f'{root}/videos.json: clip {missing[0]} is missing, expected its source')
     wanted = name == 'validation'
     return [clip for clip in people if held_out(source[clip.id], validation) == wanted]
+
+
+def _clips(root: str, split: str) -> list[Clip]:
+    return [_from_zero(clip) for clip in penn_action.penn_action_clips(root, split=split)]
+
+
+def _from_zero(clip: Clip) -> Clip:
+    """The clip with joints and boxes that count pixels from 0."""
+    labels = clip.labels
+    if labels is not None:
+        labels = labels._replace(joints=labels.joints - 1)
+    return dataclasses.replace(clip, boxes=clip.boxes - 1, labels=labels)

@@ -346,7 +346,7 @@ def labels(name: str, *, skeleton: str = '', root: str = '') -> tuple[skeletons.
         return skeletons.from_text(skeleton) if skeleton else OWN[name](root), False
     if name == 'video' and skeleton:
         return skeletons.from_text(skeleton), False
-    return skeletons.PENN_ACTION, name != 'video'  # boxes in a video count pixels from 0
+    return skeletons.PENN_ACTION, name not in ('video', 'mixed')  # their boxes count pixels from 0
 
 
 def _check_name(name: str) -> None:
