@@ -68,6 +68,7 @@ def mixed() -> ConfigDict:
         }
     )
     config.train.augment.update(scale_std=0.25, rotation_std=30.0)
+    config.personalize.decoding = 'taylor'
     # A good network has little to gain; the steps that a poorer one needs would tear it apart.
     config.personalize.online.epochs = 1
     config.personalize.offline.update(config.personalize.online.to_dict())

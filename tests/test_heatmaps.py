@@ -145,7 +145,8 @@ def test_decode_of_a_map_without_positive_values_is_the_origin():
 @pytest.mark.parametrize('others', [-1.0, 0.0, 2.0, np.inf, np.nan])
 def test_decode_of_a_map_that_holds_a_nan_is_nan(broken, others):
     heatmap = jnp.full((8, 8), others).at[broken].set(np.nan)
-    for decode in (heatmaps.decode, jax.jit(heatmaps.decode)):
+    taylor = functools.partial(heatmaps.decode, decoding='taylor')
+    for decode in (heatmaps.decode, jax.jit(heatmaps.decode), taylor):
         xy, score = decode(heatmap)
         assert np.isnan(xy).all() and np.isnan(score)
 
@@ -161,6 +162,49 @@ def test_peaks_begin_with_what_decode_gives_and_are_highest_among_their_neighbou
         for (x, y), found in zip(xy, height):
             around = heatmap[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
             assert around.max() == heatmap[y, x] == found
+
+
+@pytest.mark.parametrize('at', [(9.0, 14.0), (9.3, 14.0), (12.45, 20.55), (1.4, 29.6), (16.1, 7.8)])
+def test_taylor_finds_the_middle_of_a_gaussian_where_quarter_only_comes_near(at):
+    heatmap = heatmaps.gaussian_map(jnp.array(at), size=SIZE, sigma=2.0)
+    turned = heatmap + 0.6 * heatmaps.gaussian_map(jnp.array(at) + 0.2, size=SIZE, sigma=1.5)
+    xy, score = jax.jit(functools.partial(heatmaps.decode, decoding='taylor'))(0.4 * heatmap)
+    np.testing.assert_allclose(xy, at, atol=1e-3)
+    assert score == 0.4 * heatmap.max()
+    near, _ = heatmaps.decode(turned, decoding='taylor')
+    assert (0 < near - np.array(at)).all() and (near - np.array(at) < 0.2).all()
+
+
+@pytest.mark.parametrize('at', [(0, 9), (31, 9), (9, 0), (31, 31)])
+def test_taylor_is_quarter_at_the_border(at):
+    heatmap = heatmaps.gaussian_map(jnp.array(at, jnp.float32), size=SIZE, sigma=2.0)
+    np.testing.assert_array_equal(heatmaps.decode(heatmap, decoding='taylor')[0], at)
+
+
+@pytest.mark.parametrize('others', [0.0, -1.0, 1.0])
+def test_taylor_is_quarter_where_the_neighbours_are_no_hill(others):
+    """Not all positive, or all the same."""
+    heatmap = jnp.full(SIZE, others).at[14, 9].set(1.0)
+    slope = heatmap.at[14, 10].set(0.5 + others / 2)
+    for each in (heatmap, slope):
+        taylor, quarter = (heatmaps.decode(each, decoding=d)[0] for d in heatmaps.DECODINGS)
+        np.testing.assert_array_equal(taylor, quarter)
+
+
+def test_taylor_stays_within_a_cell_and_near_quarter():
+    maps = jax.random.uniform(jax.random.key(0), (500, 16, 16))
+    cells = np.stack(np.unravel_index(maps.reshape(500, -1).argmax(1), (16, 16)), -1)[:, ::-1]
+    joints, _ = jax.vmap(functools.partial(heatmaps.decode, decoding='taylor'))(maps)
+    assert np.abs(joints - cells).max() <= 1
+
+
+def test_peaks_are_placed_as_decode_places_them():
+    maps = jax.nn.softplus(jax.random.normal(jax.random.key(0), (20, 16, 16)))
+    points, _ = jax.vmap(functools.partial(heatmaps.peaks, count=3, decoding='taylor'))(maps)
+    joints, _ = jax.vmap(functools.partial(heatmaps.decode, decoding='taylor'))(maps)
+    quarter, _ = jax.vmap(heatmaps.decode)(maps)
+    np.testing.assert_array_equal(points[:, 0], joints)
+    assert (np.asarray(joints) != np.asarray(quarter)).any(axis=-1).mean() > 0.5
 
 
 def test_a_map_has_no_more_peaks_than_it_has():

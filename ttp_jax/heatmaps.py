@@ -7,6 +7,8 @@ drawn at two resolutions (see `geometry.crop_affine`). Every function is written
 lift it with `jax.vmap`.
 """
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -93,31 +95,35 @@ def target_heatmap(
     return jnp.where(inside, gaussian_map(cell, size=size, sigma=sigma), 0.0), weight
 
 
-def decode(heatmap: jax.Array) -> tuple[jax.Array, jax.Array]:
+def decode(heatmap: jax.Array, *, decoding: str = 'quarter') -> tuple[jax.Array, jax.Array]:
     """The keypoint of a predicted heatmap (paper section 4.2).
 
-    The arg-max cell, moved by a quarter of a cell along each axis towards the larger of its two
-    neighbours where the cell is strictly inside `1 < p < side - 1` on both axes. `(0, 0)` where no
-    value is positive. Where any value is NaN so are keypoint and score: a broken network must not
-    look like one that points at a corner.
+    The arg-max cell, moved inside it as `decoding` says. `(0, 0)` where no value is positive. Where
+    any value is NaN so are keypoint and score: a broken network must not look like one that points
+    at a corner.
 
     Args:
       heatmap: `[height, width]`.
+      decoding: of `DECODINGS`; the paper's is `quarter`.
 
     Returns:
       `[2]`, `(x, y)` in heatmap cells, and the score `[]`: the heatmap's maximum.
     """
     chex.assert_rank(heatmap, 2)
     heatmap = jnp.asarray(heatmap)
-    return _refined(heatmap, jnp.argmax(heatmap))  # NaN counts as the largest
+    cell = jnp.argmax(heatmap)  # NaN counts as the largest
+    return _placed(heatmap, cell, decoding=decoding)
 
 
-def peaks(heatmap: jax.Array, *, count: int) -> tuple[jax.Array, jax.Array]:
+def peaks(
+    heatmap: jax.Array, *, count: int, decoding: str = 'quarter'
+) -> tuple[jax.Array, jax.Array]:
     """The highest cells that no neighbour exceeds, the highest first, which is what `decode` gives.
 
     Args:
       heatmap: `[height, width]`.
       count: how many are wanted.
+      decoding: as for `decode`.
 
     Returns:
       `[count, 2]`, `(x, y)` in heatmap cells, each as `decode` would place it, and heights
@@ -128,7 +134,8 @@ def peaks(heatmap: jax.Array, *, count: int) -> tuple[jax.Array, jax.Array]:
     # Not `>=`, which is false for NaN: those have to be found.
     heights = jnp.where(heatmap < around, -jnp.inf, heatmap).ravel()
     highest, cells = lax.top_k(heights, count)
-    points, _ = jax.vmap(_refined, (None, 0))(heatmap, cells)
+    place = functools.partial(_placed, decoding=decoding)
+    points, _ = jax.vmap(place, (None, 0))(heatmap, cells)
     return points, highest
 
 
@@ -148,15 +155,49 @@ def zoomed(heatmaps: jax.Array, *, scale: float) -> jax.Array:
     )
 
 
-def _refined(heatmap: jax.Array, cell: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _placed(heatmap: jax.Array, cell: jax.Array, *, decoding: str) -> tuple[jax.Array, jax.Array]:
     """The keypoint of the cell with this flat index, and its height."""
-    height, width = heatmap.shape
     y, x = jnp.unravel_index(cell, heatmap.shape)
     score = heatmap[y, x]
+    point = jnp.stack([x, y]).astype(heatmap.dtype) + DECODINGS[decoding](heatmap, x, y)
+    return jnp.where(jnp.isnan(score), score, jnp.where(score > 0, point, 0.0)), score
+
+
+def quarter(heatmap: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+    """How far a joint lies from its cell, `[2]`, as the release has it (paper section 4.2).
+
+    A quarter of a cell along each axis towards the larger of the cell's two neighbours, where the
+    cell is strictly inside `1 < p < side - 1` on both axes.
+    """
+    height, width = heatmap.shape
     # At the border these indices reach other cells than the neighbours; `inside` discards them.
     slope = jnp.stack(
         [heatmap[y, x + 1] - heatmap[y, x - 1], heatmap[y + 1, x] - heatmap[y - 1, x]]
     )
     inside = (1 < x) & (x < width - 1) & (1 < y) & (y < height - 1)
-    point = jnp.stack([x, y]).astype(heatmap.dtype) + jnp.where(inside, 0.25 * jnp.sign(slope), 0.0)
-    return jnp.where(jnp.isnan(score), score, jnp.where(score > 0, point, 0.0)), score
+    return jnp.where(inside, 0.25 * jnp.sign(slope), 0.0)
+
+
+def taylor(heatmap: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+    """How far a joint lies from its cell, `[2]`: to the top of the Gaussian through its neighbours.
+
+    One Newton step on the heatmap's logarithm, exact for a Gaussian (Zhang et al., CVPR 2020, whose
+    blur beforehand brings nothing here). Where the nine cells are no top of a hill, or not all
+    positive, or not all there, it is `quarter`.
+    """
+    corner = jnp.clip(jnp.stack([y, x]) - 1, 0, jnp.array(heatmap.shape) - 3)
+    nine = lax.dynamic_slice(heatmap, corner, (3, 3))
+    log = jnp.log(jnp.where(nine > 0, nine, 1.0))
+    across, down = log[1], log[:, 1]
+    slope = jnp.stack([across[2] - across[0], down[2] - down[0]]) / 2
+    bend_x, bend_y = (line[2] - 2 * line[1] + line[0] for line in (across, down))
+    twist = (log[2, 2] - log[2, 0] - log[0, 2] + log[0, 0]) / 4
+    area = bend_x * bend_y - twist**2
+    hill = (nine > 0).all() & (bend_x < 0) & (area > 0) & (corner == jnp.stack([y, x]) - 1).all()
+    step = jnp.stack([bend_y * slope[0] - twist * slope[1], bend_x * slope[1] - twist * slope[0]])
+    step = -step / jnp.where(hill, area, 1.0)
+    return jnp.where(hill, jnp.clip(step, -1.0, 1.0), quarter(heatmap, x, y))
+
+
+# How a joint's place inside its cell is found.
+DECODINGS = {'quarter': quarter, 'taylor': taylor}

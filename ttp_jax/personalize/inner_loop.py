@@ -123,7 +123,8 @@ class Method(NamedTuple):
     augment is what training used: arguments of `geometry.sample_augmentation`. epochs: steps for
     each frame of the clip. mirror: of the skeleton, for objectives that flip images. flip_test:
     whether a prediction is the mean over an image and its mirror image. test_scales: of more crops
-    that it is a mean over. peaks: how many of each heatmap are predicted besides; 0 for none.
+    that it is a mean over. decoding: of `heatmaps.DECODINGS`, how a heatmap's maximum becomes a
+    joint. peaks: how many of each heatmap are predicted besides; 0 for none.
     parts: of a step's batch, worked off one after the other, which changes rounding alone.
     """
 
@@ -139,6 +140,7 @@ class Method(NamedTuple):
     mirror: tuple[int, ...] = ()
     flip_test: bool = False
     test_scales: tuple[float, ...] = ()
+    decoding: str = 'quarter'
     peaks: int = 0
     parts: int = 1
 
@@ -150,7 +152,12 @@ class Method(NamedTuple):
     @property
     def looks(self) -> dict[str, Any]:
         """How a frame is looked at: arguments of `predict_frames`."""
-        return dict(mirror=self.test_mirror, scales=self.test_scales, peaks=self.peaks)
+        return dict(
+            mirror=self.test_mirror,
+            scales=self.test_scales,
+            decoding=self.decoding,
+            peaks=self.peaks,
+        )
 
     @property
     def predicts_while_learning(self) -> bool:
@@ -431,12 +438,14 @@ def predict_frames(
     spec: pairs.CropSpec,
     mirror: tuple[int, ...] = (),
     scales: tuple[float, ...] = (),
+    decoding: str = 'quarter',
     peaks: int = 0,
 ) -> Predictions:
     """Predictions for the frames with indices `frames` `[F]` of one person.
 
     mirror: of the skeleton, to predict from the mean with the mirror image's heatmaps; () for not.
     scales: of more crops, in sides of the usual one, over whose heatmaps the mean is taken as well.
+    decoding: of `heatmaps.DECODINGS`.
     peaks: how many of each heatmap are wanted besides.
     """
     variables = {'params': params, 'batch_stats': batch_stats}
@@ -458,9 +467,9 @@ def predict_frames(
             geometry.heatmap_to_image, box=box, size=spec.cells, subtract_one=spec.subtract_one
         )
         if not peaks:
-            cells, score = heatmaps.decode(heatmap)
+            cells, score = heatmaps.decode(heatmap, decoding=decoding)
             return Predictions(to_image(cells), score)
-        cells, heights = heatmaps.peaks(heatmap, count=peaks)
+        cells, heights = heatmaps.peaks(heatmap, count=peaks, decoding=decoding)
         points = to_image(cells)
         return Predictions(points[0], heights[0], Peaks(points, heights))
 

@@ -269,7 +269,8 @@ def _whole_clips(
 
 def careful(method: Method) -> dict[str, Any]:
     """How the shared network looks at frames that it is to teach."""
-    return dict(mirror=method.mirror, scales=TEACHER_SCALES, peaks=follow.PEAKS)
+    more = dict(mirror=method.mirror, scales=TEACHER_SCALES, peaks=follow.PEAKS)
+    return method.looks | more
 
 
 def _taught(

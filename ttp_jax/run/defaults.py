@@ -156,6 +156,9 @@ def _personalize() -> dict:
         'save_layers': ('all but images',),  # named as in `frozen`: whose differences are saved
         'flip_test': False,  # whether predictions are means over an image and its mirror image
         'test_scales': (),  # of more crops that predictions are means over, such as (0.87, 1.15)
+        # How a joint's place inside its heatmap's highest cell is found: 'quarter', as the paper
+        # does, or 'taylor', the top of the Gaussian through its neighbours.
+        'decoding': 'quarter',
         'follow': False,  # whether joints are followed through a clip; online: from the past alone
         'people_per_chunk': 0,  # adapted at once; 0: as many as fit, on a CPU one a core
         'lowering': 'auto',

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from ttp_jax import heatmaps
 from ttp_jax.data import mixed, sets
 from ttp_jax.files import personal
 from ttp_jax.networks import backbone, layers, model, perceptual
@@ -237,6 +238,7 @@ KEYS = (
         'personalize.test_scales': Key(
             expect('a tuple of numbers between 0 and 10, such as (0.87, 1.15)', _are_scales), TESTED
         ),
+        'personalize.decoding': Key(one_of(*heatmaps.DECODINGS), TESTED),
         'personalize.follow': Key(FLAG, TESTED),
         'personalize.people_per_chunk': Key(whole(0), NONE),
         'personalize.lowering': Key(LOWERING, TESTED),

@@ -41,6 +41,7 @@ def of(
         epochs=steps.pop('epochs'),
         flip_test=config.personalize.flip_test,
         test_scales=tuple(config.personalize.test_scales),
+        decoding=config.personalize.decoding,
         peaks=follow.PEAKS if config.personalize.follow else 0,
         mirror=check_config.labels_of(config)[0].mirror,
         tx=inner_loop.optimizer(**steps),
