@@ -100,6 +100,14 @@ def test_invisible_joint_has_no_target_and_no_weight():
     assert weight == 0 and not heatmap.any()
 
 
+def test_a_label_of_little_weight_is_a_label():
+    """It weighs less in the loss; it does not say that there is nothing."""
+    whole, _ = target(40.0, 40.0, visible=1.0)
+    heatmap, weight = target(40.0, 40.0, visible=0.25)
+    np.testing.assert_array_equal(heatmap, whole)
+    assert weight == 0.25
+
+
 @pytest.mark.parametrize('joint', [(-40.0, 40.0), (40.0, -40.0), (160.0, 40.0), (40.0, 160.0)])
 def test_joint_far_outside_has_no_weight(joint):
     heatmap, weight = target(*joint)

@@ -73,7 +73,8 @@ def target_heatmap(
 
     Args:
       joint: `[2]`, `(x, y)` in crop pixels.
-      visible: `[]`, 1 where the joint is labelled visible, else 0.
+      visible: `[]`, 1 where the joint is labelled visible, else 0; between them, or more: what its
+        label weighs.
       size: `(height, width)` of the heatmap.
       stride: crop pixels per heatmap cell.
       sigma: standard deviation in cells.
@@ -91,7 +92,7 @@ def target_heatmap(
     weight = jnp.where(on_map, visible, 0).astype(cell.dtype)
     inside_x = jnp.abs(jnp.arange(width) - cell[0]) <= radius
     inside_y = jnp.abs(jnp.arange(height) - cell[1]) <= radius
-    inside = inside_y[:, None] & inside_x[None, :] & (weight > 0.5)
+    inside = inside_y[:, None] & inside_x[None, :] & (weight > 0)
     return jnp.where(inside, gaussian_map(cell, size=size, sigma=sigma), 0.0), weight
 
 
