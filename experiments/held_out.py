@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ttp_jax import geometry, heatmaps, main
-from ttp_jax.data import clips, mixed, pairs, penn_action, skeletons
+from ttp_jax.data import clips, mixed, pairs, penn_action, sets, skeletons
 from ttp_jax.files import checkpoint
 from ttp_jax.networks.model import PoseModel
 from ttp_jax.results import metrics
@@ -41,7 +41,7 @@ def trained(workdir: pathlib.Path) -> tuple[dict, PoseModel, Variables]:
     return config, model, checkpoint.read(workdir, like)
 
 
-@functools.partial(jax.jit, static_argnames=('model', 'spec', 'mirror'))
+@functools.partial(jax.jit, static_argnames=('model', 'spec', 'decoding', 'mirror'))
 def predict(
     variables: Variables,
     frames: jax.Array,
@@ -50,15 +50,16 @@ def predict(
     *,
     model: PoseModel,
     spec: pairs.CropSpec,
+    decoding: str,
     mirror: bool,
 ) -> jax.Array:
     """Joints `[N, J, 2]` in image pixels of frames `[N, H, W, 3]` in `boxes` `[N, 4]`."""
+    counted = dict(subtract_one=spec.subtract_one)
 
     def seen(flip):
         def crop(frame, size, box):
-            affine = geometry.augmented_affine(
-                box, geometry.Augmentation(flip=flip), size=spec.size
-            )
+            flipped = geometry.Augmentation(flip=flip)
+            affine = geometry.augmented_affine(box, flipped, size=spec.size, **counted)
             return pairs.crop(frame, affine, spec=spec, valid=size)
 
         return model.apply(variables, jax.vmap(crop)(frames, sizes, boxes), method='heatmaps')
@@ -68,8 +69,9 @@ def predict(
         # A flip takes cell x to cells - x: the first column has no counterpart.
         other = jnp.roll(seen(True).supervised[:, :, ::-1], 1, axis=2)
         maps = (maps + other[..., jnp.array(SKELETON.mirror)]) / 2
-    cells, _ = jax.vmap(jax.vmap(heatmaps.decode, in_axes=-1))(maps)
-    to_image = functools.partial(geometry.heatmap_to_image, size=spec.cells)
+    decode = functools.partial(heatmaps.decode, decoding=decoding)
+    cells, _ = jax.vmap(jax.vmap(decode, in_axes=-1))(maps)
+    to_image = functools.partial(geometry.heatmap_to_image, size=spec.cells, **counted)
     return jax.vmap(to_image)(cells, boxes)
 
 
@@ -134,7 +136,8 @@ def command() -> None:
             limit=arguments.clips,
             variables=variables,
             model=model.clone(lowering='blocked'),
-            spec=pairs.CropSpec(size, model.cells(size)),
+            spec=pairs.CropSpec(size, model.cells(size), subtract_one=sets.labels('mixed')[1]),
+            decoding=config['personalize'].get('decoding', 'quarter'),
         )
 
 
