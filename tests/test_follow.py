@@ -83,6 +83,13 @@ def test_nothing_is_followed_through_nan():
     assert np.isnan(scores).sum() == 1
 
 
+def test_labels_weigh_what_the_teacher_is_sure_of():
+    joints, scores = np.full((2, 3, 2), 7.0), np.array([[0.9, 0.2, 0.0], [0.5, -0.1, np.nan]])
+    found = follow.labels(joints, scores)
+    np.testing.assert_array_equal(found[..., :2], joints)
+    np.testing.assert_array_equal(found[..., 2], [[0.9, 0.2, 0.0], [0.5, 0.0, np.nan]])
+
+
 def taught(setup):
     """The setup with people who learn from what is followed."""
     objective = registry.OBJECTIVES['followed']
@@ -166,8 +173,8 @@ def test_people_learn_what_the_shared_weights_saw_and_nothing_else(both, tiny_cl
         spec=setup.method.spec,
         **many_people.careful(setup.method),
     )
-    expected, _ = follow.chosen(*jax.tree.map(np.asarray, seen.peaks), np.asarray(clip.boxes))
-    np.testing.assert_allclose(person.taught[0, :n], expected, atol=1e-3)
+    expected = follow.chosen(*jax.tree.map(np.asarray, seen.peaks), np.asarray(clip.boxes))
+    np.testing.assert_allclose(person.taught[0, :n], follow.labels(*expected), atol=1e-3)
     np.testing.assert_array_equal(person.taught[0, n:], 0)
     losses = together[0].losses[np.isfinite(together[0].losses)]
     assert losses[-3:].mean() < losses[:3].mean()

@@ -415,3 +415,25 @@ def test_one_rate_and_no_wait_is_the_papers_adam(shared, tiny_clips):
         shared, tiny_clips[0], inner_loop.optimizer(learning_rate=1e-3, image_learning_rate=1e-3)
     )
     assert mine == changed(shared, tiny_clips[0], optax.adam(1e-3))
+
+
+@pytest.mark.parametrize('epochs', [1, 2])
+def test_falling_rates_reach_nothing_at_the_end_of_each_clip_however_long(
+    shared, tiny_clips, epochs
+):
+    """With an optimiser whose steps are all the same, so that they can be counted."""
+    always = optax.GradientTransformation(
+        lambda params: (),
+        lambda updates, state, params=None: (
+            jax.tree.map(lambda x: jnp.full_like(x, -1e-4), updates),
+            state,
+        ),
+    )
+    falling = shared.method._replace(epochs=epochs, falls=True)
+    for clip in tiny_clips[:2]:
+        steps = epochs * len(clip.frames)
+        taken = sum(1 - np.arange(steps) / steps)
+        moved = changed(shared._replace(method=falling), clip, always)
+        np.testing.assert_allclose(list(moved.values()), 1e-4 * taken, rtol=2e-2)
+        assert steps > 1
+    assert len({len(clip.frames) for clip in tiny_clips[:2]}) == 2

@@ -42,8 +42,8 @@ HEALTHY = -1  # `Progress.failed_at` of a person whose losses have all been fini
 class Person(NamedTuple):
     """One person's clip: frames `[T, H, W, 3]` uint8, size `[2]`, boxes `[T, 4]`, length `[]`.
 
-    taught: joints `[T, J, 2]` in image pixels that a `taught` objective learns from: the shared
-    network's own, and nobody's labels.
+    taught: joints `[T, J, 3]` that a `taught` objective learns from, (x, y) in image pixels and
+    what each weighs: the shared network's own, and nobody's labels.
     """
 
     frames: Array
@@ -125,7 +125,8 @@ class Method(NamedTuple):
     whether a prediction is the mean over an image and its mirror image. test_scales: of more crops
     that it is a mean over. decoding: of `heatmaps.DECODINGS`, how a heatmap's maximum becomes a
     joint. peaks: how many of each heatmap are predicted besides; 0 for none.
-    parts: of a step's batch, worked off one after the other, which changes rounding alone.
+    parts: of a step's batch, worked off one after the other, which changes rounding alone. falls:
+    whether steps become smaller along a line, to nothing behind the clip's end.
     """
 
     model: PoseModel
@@ -143,6 +144,7 @@ class Method(NamedTuple):
     decoding: str = 'quarter'
     peaks: int = 0
     parts: int = 1
+    falls: bool = False
 
     @property
     def test_mirror(self) -> tuple[int, ...]:
@@ -298,8 +300,16 @@ def _step(carry, index: jax.Array, *, shared: Shared, person: Person, rng, metho
         parts=method.parts,
         crops_of=functools.partial(_crops_of, person=person, method=method),
     )
+    steps = person.length * method.epochs
     new, value = adapt_step(
-        state, shared.frozen, shared.batch_stats, drawn, loss_rng, tx=method.tx, loss=loss
+        state,
+        shared.frozen,
+        shared.batch_stats,
+        drawn,
+        loss_rng,
+        tx=method.tx,
+        loss=loss,
+        share=1 - index / steps if method.falls else None,
     )
     inside = t < person.length
     failed_at = jnp.where(
@@ -322,10 +332,9 @@ def _crops_of(drawn: Draw, *, person: Person, method: Method) -> Crops:
         )
     if person.taught is None:
         return Crops(target, source)
-    joints = person.taught[drawn.target]
+    joints, weights = jnp.split(person.taught[drawn.target], [2], axis=-1)
     label = functools.partial(pairs.targets, spec=method.spec, mirror=method.mirror)
-    seen = jnp.ones(joints.shape[:2])
-    labels = jax.vmap(label)(joints, seen, affine, drawn.augmentation.flip)
+    labels = jax.vmap(label)(joints, weights[..., 0], affine, drawn.augmentation.flip)
     return Crops(target, source, labels)
 
 
@@ -385,8 +394,11 @@ def adapt_step(
     *,
     tx: optax.GradientTransformation,
     loss: Callable,
+    share: jax.Array | None = None,
 ) -> tuple[PersonState, jax.Array]:
     """One gradient step on one batch of `samples`, whatever `loss` takes for them.
+
+    share: `[]`, how much of the step is taken, the optimiser none the wiser; None: all of it.
 
     Returns the new state and the loss before the step, which is NaN where the gradient is not
     finite: such a state must not be used.
@@ -397,6 +409,8 @@ def adapt_step(
     )
     with jax.named_scope('optimizer'):
         updates, opt_state = tx.update(grads, state.opt_state, state.trainable)
+        if share is not None:
+            updates = optax.tree.scale(share, updates)
         value = jnp.where(jnp.isfinite(optax.tree.norm(grads)), value, jnp.nan)
         trainable = optax.apply_updates(state.trainable, updates)
     return PersonState(trainable, opt_state, loss_means), value

@@ -283,10 +283,11 @@ def _taught(
     assert runner.teacher
     params = partition.merge(shared.trainable, shared.frozen)
     joined = _whole_clips(runner.teacher, params, shared.batch_stats, batch, parts)
-    taught = np.zeros((len(chunk.members), batch.frames.shape[1], *joined.joints.shape[2:]))
+    taught = np.zeros((len(chunk.members), batch.frames.shape[1], joined.joints.shape[2], 3))
     for row, index in enumerate(chunk.members):
         clip, past_alone = people[index], runner.loop.predicts_while_learning
-        taught[row, : len(clip.frames)], _ = _read_off(joined, row, clip, past_alone=past_alone)
+        found = _read_off(joined, row, clip, past_alone=past_alone)
+        taught[row, : len(clip.frames)] = follow.labels(*found)
     return batch._replace(taught=runner.spread(taught.astype(np.float32)))
 
 

@@ -176,6 +176,7 @@ def _personalize() -> dict:
             'epochs': 4,
             'images_first': 32,
             'warmup': 0,
+            'falls': False,  # whether rates fall along a line, to nothing at the clip's end
             'learning_rate': 2e-4,
             'image_learning_rate': 1e-3,
         },
@@ -186,7 +187,7 @@ def _personalize() -> dict:
 # clips. Nothing is rebuilt, so nobody waits.
 FOLLOWED = {
     'online': {'epochs': 2, 'images_first': 0, 'warmup': 5, 'learning_rate': 5e-5},
-    'offline': {'epochs': 2, 'images_first': 0, 'warmup': 5, 'learning_rate': 1e-4},
+    'offline': {'epochs': 2, 'images_first': 0, 'warmup': 5, 'falls': True, 'learning_rate': 1e-4},
 }
 
 

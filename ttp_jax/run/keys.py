@@ -256,6 +256,7 @@ KEYS = (
         }.items()
     }
     | {
+        'personalize.offline.falls': Key(FLAG, frozenset({'offline'})),
         'hosts.count': Key(whole(0), NONE),
         'hosts.index': Key(whole(-1), NONE),
         'hosts.coordinator': Key(TEXT, NONE),

@@ -98,10 +98,11 @@ class Live:
         )
         points, heights = (np.asarray(each)[0, 0] for each in seen.peaks)
         self._peaks.append((points, heights, self._boxes[slot]))
-        joints, _ = follow.chosen(*map(np.stack, zip(*self._peaks)), past_alone=True)
+        found = follow.chosen(*map(np.stack, zip(*self._peaks)), past_alone=True)
+        newest = follow.labels(*found)[-1]
         if self._labels is None:
-            self._labels = np.zeros((1, len(self._boxes), *joints.shape[1:]), np.float32)
-        self._labels[0, slot] = joints[-1]
+            self._labels = np.zeros((1, len(self._boxes), *newest.shape), np.float32)
+        self._labels[0, slot] = newest
         return person._replace(taught=self._labels.copy())
 
     def _keys_now(self) -> jax.Array:

@@ -39,6 +39,7 @@ def of(
         parts=config.personalize.parts,
         augment=config.train.augment.to_dict(),
         epochs=steps.pop('epochs'),
+        falls=steps.pop('falls', False),
         flip_test=config.personalize.flip_test,
         test_scales=tuple(config.personalize.test_scales),
         decoding=config.personalize.decoding,
