@@ -65,8 +65,12 @@ LEGS = (
     Leg('b', 'a', 2, 6700, ALL, MIXED),
     Leg('c', 'ab', 21, 3400, MEANT, MIXED),
     Leg('d', 'ab', 33, 3400, MEANT, (*MIXED, HIDDEN)),
+    Leg('e', 'abcd', 41, 3200, MEANT, (*MIXED, HIDDEN)),
+    Leg('f', 'abcd', 53, 3200, MEANT, (*MIXED, HIDDEN)),
+    Leg('g', 'abcdef', 67, 2800, MEANT, (*MIXED, HIDDEN)),
 )
-MEANS = {'ab': ('a', 'b'), 'people': ('ab', 'c', 'd')}
+LATER = ('ab', 'c', 'd', 'e', 'f', 'g')
+MEANS = {'ab': ('a', 'b'), 'abcd': LATER[:3], 'abcdef': LATER[:5], 'people': LATER}
 
 
 def stages(folder: pathlib.Path, asked: argparse.Namespace) -> list[Stage]:
@@ -91,6 +95,11 @@ def stages(folder: pathlib.Path, asked: argparse.Namespace) -> list[Stage]:
         _mean('ab', folder),
         *legs['c'],
         *legs['d'],
+        _mean('abcd', folder),
+        *legs['e'],
+        *legs['f'],
+        _mean('abcdef', folder),
+        *legs['g'],
         _mean('people', folder),
         *(_test(folder, asked.real, seed) for seed in SEEDS),
     ]
