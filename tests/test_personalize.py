@@ -231,6 +231,29 @@ def test_flip_test_predicts_from_the_mean_with_the_mirror_image(shared, tiny_cli
     assert (method.test_mirror, method._replace(flip_test=True).test_mirror) == ((), mirror)
 
 
+@pytest.mark.parametrize('peaks', [0, 2])
+def test_joints_are_placed_as_the_method_says(shared, tiny_clips, peaks):
+    clip = tiny_clips[0]
+    person = jax.tree.map(
+        lambda x: jnp.asarray(x[0]), chunks.stack_people([clip], frames=6, size=(48, 48))
+    )
+    weights = partition.merge(shared.shared.trainable, shared.shared.frozen)
+    args = (weights, shared.state.batch_stats, person, jnp.arange(2))
+    quarter, taylor = (
+        inner_loop.predict_frames(
+            *args,
+            model=shared.method.model,
+            spec=SPEC,
+            **shared.method._replace(decoding=decoding, peaks=peaks).looks,
+        )
+        for decoding in ('quarter', 'taylor')
+    )
+    np.testing.assert_array_equal(quarter.scores, taylor.scores)
+    cell = float(np.max(clip.boxes[:2, 2:] - clip.boxes[:2, :2] + 1)) * 1.25 / SPEC.cells
+    moved = np.abs(np.asarray(quarter.joints) - np.asarray(taylor.joints))
+    assert 0 < moved.max() <= 1.25 * cell
+
+
 def broken_after(steps):
     """An optimiser that blows the weights up at a step: the next loss is not finite."""
     return optax.chain(
