@@ -31,6 +31,37 @@ def worth(points, heights, path):
     return total
 
 
+def test_left_and_right_take_the_best_of_all_pairs_of_paths():
+    points, heights, boxes = drawn(4, 3, 2)
+    points[1, 2] = points[1, 1] + 1  # left and right at one place
+    paths = follow.path_of(points, heights, boxes, mirror=(0, 2, 1))
+    np.testing.assert_array_equal(paths[:, 0], follow.path_of(points, heights, boxes)[:, 0])
+
+    def of_both(path):
+        total = sum(worth(points[:, j], heights[:, j], p) for j, p in zip((1, 2), path))
+        for t, (left, right) in enumerate(zip(*path)):
+            gap = np.linalg.norm(points[t, 1, left] - points[t, 2, right]) / 100
+            total -= follow.TOGETHER * (gap < follow.CLOSE)
+        return total
+
+    every = itertools.product(itertools.product(range(2), repeat=4), repeat=2)
+    np.testing.assert_array_equal(paths[:, 1:].T, max(every, key=of_both))
+
+
+@pytest.mark.parametrize('past_alone', [False, True])
+def test_left_and_right_are_not_one_place_where_either_may_be_at_another(past_alone):
+    """Both heatmaps are higher at the same ankle, the left one's less so."""
+    points = np.tile([[20.0, 90.0], [60.0, 90.0]], (5, 2, 1, 1))
+    heights = np.tile([[0.5, 0.4], [0.6, 0.3]], (5, 1, 1))
+    boxes = np.tile(BOX, (5, 1))
+    how = dict(past_alone=past_alone)
+    assert not follow.path_of(points, heights, boxes, **how).any()
+    paths = follow.path_of(points, heights, boxes, mirror=(1, 0), **how)
+    np.testing.assert_array_equal(paths, np.tile([1, 0], (5, 1)))
+    heights[..., 1] = 0.1  # as seen from the side: both really are there
+    assert not follow.path_of(points, heights, boxes, mirror=(1, 0), **how).any()
+
+
 def test_the_path_is_the_best_of_all_paths():
     points, heights, boxes = drawn(5, 3, 3)
     paths = follow.path_of(points, heights, boxes)
@@ -173,7 +204,8 @@ def test_people_learn_what_the_shared_weights_saw_and_nothing_else(both, tiny_cl
         spec=setup.method.spec,
         **many_people.careful(setup.method),
     )
-    expected = follow.chosen(*jax.tree.map(np.asarray, seen.peaks), np.asarray(clip.boxes))
+    peaks = jax.tree.map(np.asarray, seen.peaks)
+    expected = follow.chosen(*peaks, np.asarray(clip.boxes), mirror=setup.method.mirror)
     np.testing.assert_allclose(person.taught[0, :n], follow.labels(*expected), atol=1e-3)
     np.testing.assert_array_equal(person.taught[0, n:], 0)
     losses = together[0].losses[np.isfinite(together[0].losses)]

@@ -48,7 +48,7 @@ class Runner(NamedTuple):
 
     before: `(params, batch_stats, people, frames) -> Predictions` with the weights that people
     share; loop: see `inner_loop`; segment: frames a call works off; teacher: as `before`, with more
-    care, where people are taught.
+    care, where people are taught; mirror: of the skeleton, for joints that are followed.
     """
 
     before: Callable
@@ -56,6 +56,7 @@ class Runner(NamedTuple):
     segment: int
     mesh: Mesh
     teacher: Callable | None = None
+    mirror: tuple[int, ...] = ()
 
     def everywhere(self, tree):
         """The tree on all of the runner's devices: what people share may come from fewer."""
@@ -121,6 +122,7 @@ def make_runner(
         segment,
         mesh,
         predicting(careful(method)) if method.objective.taught else None,
+        method.mirror,
     )
 
 
@@ -199,7 +201,8 @@ def predict_people(
         joined = _whole_clips(runner.before, params, batch_stats, batch, parts)
         no_losses = np.zeros((len(chunk.members), len(parts) * runner.segment, 0))
         healthy = np.full(len(chunk.members), HEALTHY)
-        results = _unpack(people, chunk, joined, (no_losses, healthy), reasons)
+        how = dict(mirror=runner.mirror)
+        results = _unpack(people, chunk, joined, (no_losses, healthy), reasons, **how)
         yield from _timed(results, since)
         since = time.monotonic()
 
@@ -248,8 +251,7 @@ def personalize_people(
         predictions, *learning = jax.device_get(
             (progress.predictions, progress.losses, progress.failed_at)
         )
-        past_alone = runner.loop.predicts_while_learning
-        results = _unpack(people, chunk, predictions, learning, reasons, past_alone=past_alone)
+        results = _unpack(people, chunk, predictions, learning, reasons, **_followed(runner))
         for index, result in _timed(results, since):
             if result.status != FAILED:
                 row = chunk.members.index(index)
@@ -285,10 +287,15 @@ def _taught(
     joined = _whole_clips(runner.teacher, params, shared.batch_stats, batch, parts)
     taught = np.zeros((len(chunk.members), batch.frames.shape[1], joined.joints.shape[2], 3))
     for row, index in enumerate(chunk.members):
-        clip, past_alone = people[index], runner.loop.predicts_while_learning
-        found = _read_off(joined, row, clip, past_alone=past_alone)
+        clip = people[index]
+        found = _read_off(joined, row, clip, **_followed(runner))
         taught[row, : len(clip.frames)] = follow.labels(*found)
     return batch._replace(taught=runner.spread(taught.astype(np.float32)))
+
+
+def _followed(runner: Runner) -> dict[str, Any]:
+    """How joints are followed while or after people are adapted, as `follow.chosen` takes it."""
+    return dict(mirror=runner.mirror, past_alone=runner.loop.predicts_while_learning)
 
 
 def _stacked(people, chunks: Sequence[Chunk], runner: Runner) -> Iterator[tuple]:
@@ -348,8 +355,7 @@ def _unpack(
     predictions: Predictions,
     learning: Sequence[np.ndarray],
     reasons: Sequence[str],
-    *,
-    past_alone: bool = False,
+    **how,
 ) -> list[tuple[int, Adapted]]:
     """Everyone's own result, cut to their own length.
 
@@ -357,13 +363,13 @@ def _unpack(
       predictions: with a leading axis of the chunk's rows.
       learning: losses and failed_at, likewise.
       reasons: as `stack_readable` gives them.
-      past_alone: as `follow` takes it.
+      how: joints are followed, as `follow.chosen` takes it.
     """
     losses, failed_at = learning
     found = []
     for row, index in _rows(chunk):
         clip, n = people[index], len(people[index].frames)
-        joints, scores = _read_off(predictions, row, clip, past_alone=past_alone)
+        joints, scores = _read_off(predictions, row, clip, **how)
         result = Adapted(joints, scores, np.array(losses[row, :n]), int(failed_at[row]))
         if reasons[row]:
             result = unreadable(clip, reasons[row], joints=joints.shape[1])
@@ -372,14 +378,14 @@ def _unpack(
 
 
 def _read_off(
-    predictions: Predictions, row: int, clip: clips.Clip, *, past_alone: bool
+    predictions: Predictions, row: int, clip: clips.Clip, **how
 ) -> tuple[np.ndarray, np.ndarray]:
     """The joints and scores of a row of people: each frame's own, or where they were all along."""
     mine = jax.tree.map(lambda x: np.array(x[row, : len(clip.frames)]), predictions)
     if mine.peaks is None:
         return mine.joints, mine.scores
     points, heights = mine.peaks
-    return follow.chosen(points, heights, np.asarray(clip.boxes), past_alone=past_alone)
+    return follow.chosen(points, heights, np.asarray(clip.boxes), **how)
 
 
 def _timed(results: list[tuple[int, Adapted]], since: float) -> list[tuple[int, Adapted]]:

@@ -98,7 +98,8 @@ class Live:
         )
         points, heights = (np.asarray(each)[0, 0] for each in seen.peaks)
         self._peaks.append((points, heights, self._boxes[slot]))
-        found = follow.chosen(*map(np.stack, zip(*self._peaks)), past_alone=True)
+        peaks = map(np.stack, zip(*self._peaks))
+        found = follow.chosen(*peaks, mirror=self.runner.mirror, past_alone=True)
         newest = follow.labels(*found)[-1]
         if self._labels is None:
             self._labels = np.zeros((1, len(self._boxes), *newest.shape), np.float32)
