@@ -7,6 +7,7 @@ gs:// but not to s3:// (0.12: it takes such a path for a relative one), so both 
 import pathlib
 import tarfile
 import tempfile
+from typing import Any
 
 from ttp_jax.files import whole_file
 
@@ -26,11 +27,15 @@ def upload(step: pathlib.Path, folder: pathlib.Path, *, keep: int) -> None:
         (folder / f'{old}.tar').unlink(missing_ok=True)
 
 
+# Before Python 3.11.4 there are no filters, and the default trusts what checkpoints of ours hold.
+_ONLY_DATA: Any = {'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}
+
+
 def download(folder: pathlib.Path, step: int, target: pathlib.Path) -> pathlib.Path:
     """Puts a stored step's folder into a local one, and returns it."""
     with tempfile.TemporaryDirectory() as temporary:
         copy = pathlib.Path(temporary) / 'step.tar'
         copy.write_bytes((folder / f'{step}.tar').read_bytes())
         with tarfile.open(copy) as file:
-            file.extractall(target, filter='data')
+            file.extractall(target, **_ONLY_DATA)
     return target / str(step)

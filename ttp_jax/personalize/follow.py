@@ -101,11 +101,15 @@ def chosen(
     )
 
 
-def labels(joints: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """What somebody learns from who is taught joints `[..., J, 2]`: `[..., J, 3]`, (x, y, weight).
+def labels(joints: np.ndarray, scores: np.ndarray, *, past_alone: bool = False) -> np.ndarray:
+    """What somebody learns from who is taught a clip's joints `[T, J, 2]`: `[T, J, 3]`.
 
-    A joint weighs what its heatmap says there, `scores` `[..., J]`: of two places that look alike
-    to the teacher little is learned.
+    (x, y, weight). A joint weighs what its heatmap says there, `scores` `[T, J]`, so that of two
+    places which look alike to the teacher little is learned; one on average, since a weak network's
+    heatmaps are low everywhere: of the clip, or with the past alone of the frames so far.
     """
-    weights = np.maximum(scores, 0.0)  # NaN stays: such a teacher is to be noticed
-    return np.concatenate([joints, weights[..., None]], axis=-1)
+    sure = np.maximum(scores, 0.0).astype(float)  # NaN stays: such a teacher is to be noticed
+    mean = sure.mean(axis=1)
+    usual = np.cumsum(mean) / np.arange(1, len(mean) + 1) if past_alone else mean.mean()
+    weights = sure.T / np.maximum(usual, np.finfo(float).tiny)
+    return np.concatenate([joints, weights.T[..., None]], axis=-1)

@@ -287,9 +287,10 @@ def _taught(
     joined = _whole_clips(runner.teacher, params, shared.batch_stats, batch, parts)
     taught = np.zeros((len(chunk.members), batch.frames.shape[1], joined.joints.shape[2], 3))
     for row, index in enumerate(chunk.members):
-        clip = people[index]
-        found = _read_off(joined, row, clip, **_followed(runner))
-        taught[row, : len(clip.frames)] = follow.labels(*found)
+        clip, how = people[index], _followed(runner)
+        found = _read_off(joined, row, clip, **how)
+        labels = follow.labels(*found, past_alone=how['past_alone'])
+        taught[row, : len(clip.frames)] = labels
     return batch._replace(taught=runner.spread(taught.astype(np.float32)))
 
 

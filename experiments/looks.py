@@ -1,0 +1,168 @@
+"""What is a look worth? How heatmaps are decoded, averaged and followed, on real clips.
+
+    python -m experiments.looks MODEL ROOT [--part=validation] [--clips=0]
+
+MODEL is a packed model of configs/real.py, ROOT a folder as ttp_jax/data/mixed.py says. Nobody is
+personalized. Prints mPCK@0.2 of the part's clips, that of each kind of joint, and how many clips
+are better and worse than by one look, for each way to read the same heatmaps; and how far joints
+that are nearly right lie from their labels, which tells whether pixels are counted alike.
+"""
+
+import argparse
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ttp_jax import geometry, heatmaps, main
+from ttp_jax.data import clips, mixed, pairs, sets
+from ttp_jax.data.skeletons import PENN_ACTION
+from ttp_jax.files import packed
+from ttp_jax.networks.model import PoseModel
+from ttp_jax.objectives import flips
+from ttp_jax.personalize import follow
+from ttp_jax.results import metrics
+
+SCALES = (1.0, 0.87, 1.15, 0.75, 1.3)  # each crop, and its mirror image
+LOOKS = {'one': 1, 'and the mirror image': 2, 'six': 6, 'ten': 10}
+BATCH = 16
+NEAR = 0.4  # torsos within which a joint is nearly right
+
+
+class Study:
+    """A part's clips, and what one network sees in them at every look."""
+
+    def __init__(self, model_file: str, root: str, part: str, limit: int):
+        config = packed.read_config(model_file)
+        self.people = mixed.part(root, part, validation=0.15)[: limit or None]
+        self.bank = clips.stack_clips(self.people)
+        model = PoseModel(joints=len(PENN_ACTION.joints), **config['model']).clone(
+            lowering='blocked'
+        )
+        side = config['crop']['size']
+        _, subtract_one = sets.labels('mixed')
+        self.spec = pairs.CropSpec(side, model.cells(side), subtract_one=subtract_one)
+        image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+        variables = packed.read(
+            model_file, jax.eval_shape(model.init, jax.random.key(0), image, image)
+        )
+        look = jax.jit(functools.partial(looks, model=model, variables=variables, spec=self.spec))
+        seen = [np.asarray(look(*batch)) for batch in self.batches()]
+        self.maps = np.concatenate(seen, axis=1)[:, : len(self.bank.boxes)]
+
+    def batches(self) -> Iterator[list[np.ndarray]]:
+        """Frames, sizes and boxes, the last batch filled up with the last frame."""
+        count = len(self.bank.boxes)
+        for start in range(0, count, BATCH):
+            index = np.minimum(np.arange(start, start + BATCH), count - 1)
+            yield [part[index] for part in (self.bank.frames, self.bank.sizes, self.bank.boxes)]
+
+    def peaks(self, count: int, decoding: str) -> tuple[np.ndarray, np.ndarray]:
+        """Points `[N, J, K, 2]` and heights `[N, J, K]` of the means over the first looks."""
+        mean = self.maps[:count].mean(axis=0, dtype=np.float32)
+        points, heights = peaks_of(mean, self.bank.boxes, spec=self.spec, decoding=decoding)
+        return np.asarray(points), np.asarray(heights)
+
+    def each(self, values: np.ndarray) -> list[np.ndarray]:
+        """Frames' values, clip by clip."""
+        return np.split(values, np.unique(self.bank.clip_start)[1:])
+
+
+def looks(frames, sizes, boxes, *, model: PoseModel, variables, spec: pairs.CropSpec) -> jax.Array:
+    """`[L, N, h, w, J]`, what is seen at each scale and in its mirror image, in the usual cells."""
+
+    def see(images):
+        seen: Any = model.apply(variables, images, method='heatmaps')
+        return seen.supervised
+
+    def at(scale: float) -> list[jax.Array]:
+        crop = functools.partial(pairs.crop_frame, spec=spec, scale=scale)
+        images = jax.vmap(lambda frame, box, size: crop(frame, box, valid=size))(
+            frames, boxes, sizes
+        )
+        mirrored = flips.unmirrored(see(flips.mirrored(images)), PENN_ACTION.mirror)
+        zoom = jax.vmap(functools.partial(heatmaps.zoomed, scale=scale))
+        return [zoom(see(images)), zoom(mirrored)]
+
+    return jnp.stack([maps for scale in SCALES for maps in at(scale)]).astype(jnp.float16)
+
+
+@functools.partial(jax.jit, static_argnames=('spec', 'decoding'))
+def peaks_of(maps, boxes, *, spec: pairs.CropSpec, decoding: str) -> tuple[jax.Array, jax.Array]:
+    """The highest peaks of heatmaps `[N, h, w, J]`, in image pixels, and their heights."""
+
+    def one(heatmap, box):
+        cells, heights = heatmaps.peaks(heatmap, count=follow.PEAKS, decoding=decoding)
+        to_image = functools.partial(geometry.heatmap_to_image, subtract_one=spec.subtract_one)
+        return to_image(cells, box, size=spec.cells), heights
+
+    return jax.vmap(jax.vmap(one, (-1, None)))(maps, boxes)
+
+
+def followed(study: Study, points: np.ndarray, heights: np.ndarray, **how) -> list[np.ndarray]:
+    """Every clip's joints, followed; how: of `follow.path_of`."""
+    each = zip(*map(study.each, (points, heights, study.bank.boxes)), strict=True)
+    return [follow.chosen(*own, **how)[0] for own in each]
+
+
+def row(name: str, found: Sequence[np.ndarray], study: Study, usual: np.ndarray | None):
+    """Prints one line; returns every clip's score."""
+    labels = [[person.labels[k] for person in study.people] for k in (0, 1)]  # type: ignore[index]
+    scores = metrics.pooled_pck(list(found), *labels, skeleton=PENN_ACTION)
+    groups = ' '.join(f'{scores[group]:5.1f}' for group, _ in PENN_ACTION.groups)
+    each = np.array(
+        [
+            metrics.pck(joints, *labelled, skeleton=PENN_ACTION)['mPCK']
+            for joints, *labelled in zip(found, *labels, strict=True)
+        ]
+    )
+    counts = '' if usual is None else f'{(each > usual).sum():3} / {(each < usual).sum()}'
+    print(f'{name:<44} {scores["mPCK"]:6.2f}  {groups}  {counts}', flush=True)
+    return each
+
+
+def bias(found: Sequence[np.ndarray], study: Study) -> str:
+    """The median error of joints that are nearly right, in image pixels."""
+    errors = []
+    for joints, person in zip(found, study.people, strict=True):
+        true, seen = person.labels  # type: ignore[misc]
+        near = metrics.right_joints(joints, true, skeleton=PENN_ACTION, threshold=NEAR)
+        errors.append((joints - true)[near & (seen > 0)])
+    x, y = np.median(np.concatenate(errors), axis=0)
+    return (
+        f'joints less than {NEAR} torsos wrong lie {x:+.2f}, {y:+.2f} pixels from labels (median)'
+    )
+
+
+def command() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('model')
+    parser.add_argument('root')
+    parser.add_argument('--part', default='validation')
+    parser.add_argument('--clips', type=int, default=0, help='at most; 0: all')
+    asked = parser.parse_args()
+    main.keep_compiled_programs()
+    study = Study(asked.model, asked.root, asked.part, asked.clips)
+    one = {decoding: study.peaks(1, decoding)[0][:, :, 0] for decoding in heatmaps.DECODINGS}
+    usual = row('one, taylor', study.each(one['taylor']), study, None)
+    row('one, quarter', study.each(one['quarter']), study, usual)
+    for name, count in LOOKS.items():
+        points, heights = study.peaks(count, 'taylor')
+        ways = {
+            '': study.each(points[:, :, 0]),
+            ', followed': followed(study, points, heights),
+            ', left and right together': followed(
+                study, points, heights, mirror=PENN_ACTION.mirror
+            ),
+        }
+        for way, found in ways.items():
+            row(name + way, found, study, usual)
+    print(bias(study.each(one['taylor']), study))
+
+
+if __name__ == '__main__':
+    command()
