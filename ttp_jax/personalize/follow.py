@@ -106,10 +106,11 @@ def labels(joints: np.ndarray, scores: np.ndarray, *, past_alone: bool = False) 
 
     (x, y, weight). A joint weighs what its heatmap says there, `scores` `[T, J]`, so that of two
     places which look alike to the teacher little is learned; one on average, since a weak network's
-    heatmaps are low everywhere: of the clip, or with the past alone of the frames so far.
+    heatmaps are low everywhere: of the clip, or with the past alone of the frames so far. Weights
+    are multiples of a 64th: like places, they do not depend on how another program rounds.
     """
     sure = np.maximum(scores, 0.0).astype(float)  # NaN stays: such a teacher is to be noticed
     mean = sure.mean(axis=1)
     usual = np.cumsum(mean) / np.arange(1, len(mean) + 1) if past_alone else mean.mean()
-    weights = sure.T / np.maximum(usual, np.finfo(float).tiny)
-    return np.concatenate([joints, weights.T[..., None]], axis=-1)
+    weights = (sure.T / np.maximum(usual, np.finfo(float).tiny)).T
+    return np.concatenate([joints, np.round(64 * weights)[..., None] / 64], axis=-1)
