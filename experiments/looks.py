@@ -23,10 +23,11 @@ from ttp_jax.data.skeletons import PENN_ACTION
 from ttp_jax.files import packed
 from ttp_jax.networks.model import PoseModel
 from ttp_jax.objectives import flips
-from ttp_jax.personalize import follow
+from ttp_jax.personalize import follow, many_people
 from ttp_jax.results import metrics
 
-SCALES = (1.0, 0.87, 1.15, 0.75, 1.3)  # each crop, and its mirror image
+# Each crop, and its mirror image: those of a teacher first.
+SCALES = (1.0, *many_people.TEACHER_SCALES, 0.75, 1.3)
 LOOKS = {'one': 1, 'and the mirror image': 2, 'six': 6, 'ten': 10}
 BATCH = 16
 NEAR = 0.4  # torsos within which a joint is nearly right
@@ -147,21 +148,18 @@ def command() -> None:
     asked = parser.parse_args()
     main.keep_compiled_programs()
     study = Study(asked.model, asked.root, asked.part, asked.clips)
-    one = {decoding: study.peaks(1, decoding)[0][:, :, 0] for decoding in heatmaps.DECODINGS}
-    usual = row('one, taylor', study.each(one['taylor']), study, None)
-    row('one, quarter', study.each(one['quarter']), study, usual)
+    quarter, one = (
+        study.each(study.peaks(1, decoding)[0][:, :, 0]) for decoding in ('quarter', 'taylor')
+    )
+    usual = row('one', one, study, None)
+    row('one, a quarter of a cell', quarter, study, usual)
     for name, count in LOOKS.items():
         points, heights = study.peaks(count, 'taylor')
-        ways = {
-            '': study.each(points[:, :, 0]),
-            ', followed': followed(study, points, heights),
-            ', left and right together': followed(
-                study, points, heights, mirror=PENN_ACTION.mirror
-            ),
-        }
-        for way, found in ways.items():
-            row(name + way, found, study, usual)
-    print(bias(study.each(one['taylor']), study))
+        if count > 1:
+            row(name, study.each(points[:, :, 0]), study, usual)
+        for way, mirror in ((', followed', ()), (', left and right together', PENN_ACTION.mirror)):
+            row(name + way, followed(study, points, heights, mirror=mirror), study, usual)
+    print(bias(one, study))
 
 
 if __name__ == '__main__':

@@ -190,6 +190,7 @@ SCHEDULES: dict[str, Changes] = {
     ),
     'followed predictions, 2 steps a frame': (
         ('personalize.objective', 'followed'),
+        # Online no end is known that rates could fall to, and this row is of both schedules.
         *steps(**{key: value for key, value in FOLLOWED['offline'].items() if key != 'falls'}),
     ),
 }

@@ -201,8 +201,8 @@ def predict_people(
         joined = _whole_clips(runner.before, params, batch_stats, batch, parts)
         no_losses = np.zeros((len(chunk.members), len(parts) * runner.segment, 0))
         healthy = np.full(len(chunk.members), HEALTHY)
-        how = dict(mirror=runner.mirror)
-        results = _unpack(people, chunk, joined, (no_losses, healthy), reasons, **how)
+        nothing = no_losses, healthy
+        results = _unpack(people, chunk, joined, nothing, reasons, mirror=runner.mirror)
         yield from _timed(results, since)
         since = time.monotonic()
 
@@ -286,8 +286,9 @@ def _taught(
     params = partition.merge(shared.trainable, shared.frozen)
     joined = _whole_clips(runner.teacher, params, shared.batch_stats, batch, parts)
     taught = np.zeros((len(chunk.members), batch.frames.shape[1], joined.joints.shape[2], 3))
+    how = _followed(runner)
     for row, index in enumerate(chunk.members):
-        clip, how = people[index], _followed(runner)
+        clip = people[index]
         found = _read_off(joined, row, clip, **how)
         labels = follow.labels(*found, past_alone=how['past_alone'])
         taught[row, : len(clip.frames)] = labels
