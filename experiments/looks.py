@@ -10,8 +10,9 @@ that are nearly right lie from their labels, which tells whether pixels are coun
 
 import argparse
 import functools
-from collections.abc import Iterator, Sequence
-from typing import Any
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,27 +31,39 @@ from ttp_jax.results import metrics
 SCALES = (1.0, *many_people.TEACHER_SCALES, 0.75, 1.3)
 LOOKS = {'one': 1, 'and the mirror image': 2, 'six': 6, 'ten': 10}
 BATCH = 16
+VALIDATION = 0.15  # of configs/real.py: the share of sources that its training leaves out
 NEAR = 0.4  # torsos within which a joint is nearly right
 
 
-class Study:
-    """A part's clips, and what one network sees in them at every look."""
+class Network(NamedTuple):
+    """A packed model: what it computes, with what, and of which crops."""
 
-    def __init__(self, model_file: str, root: str, part: str, limit: int):
-        config = packed.read_config(model_file)
-        self.people = mixed.part(root, part, validation=0.15)[: limit or None]
-        self.bank = clips.stack_clips(self.people)
-        model = PoseModel(joints=len(PENN_ACTION.joints), **config['model']).clone(
-            lowering='blocked'
-        )
-        side = config['crop']['size']
-        _, subtract_one = sets.labels('mixed')
-        self.spec = pairs.CropSpec(side, model.cells(side), subtract_one=subtract_one)
-        image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
-        variables = packed.read(
-            model_file, jax.eval_shape(model.init, jax.random.key(0), image, image)
-        )
-        look = jax.jit(functools.partial(looks, model=model, variables=variables, spec=self.spec))
+    model: PoseModel
+    variables: Mapping[str, Any]
+    spec: pairs.CropSpec
+
+
+def read(model_file: str | pathlib.Path) -> Network:
+    """Raises ValueError where the file is no packed model."""
+    config = packed.read_config(model_file)
+    model = PoseModel(joints=len(PENN_ACTION.joints), **config['model']).clone(lowering='blocked')
+    side = config['crop']['size']
+    _, subtract_one = sets.labels('mixed')
+    spec = pairs.CropSpec(side, model.cells(side), subtract_one=subtract_one)
+    image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    like = jax.eval_shape(model.init, jax.random.key(0), image, image)
+    return Network(model, packed.read(model_file, like), spec)
+
+
+class Study:
+    """Clips, and what one network sees in them at crops of each scale and their mirror images."""
+
+    def __init__(
+        self, network: Network, people: Sequence[clips.Clip], scales: tuple[float, ...] = SCALES
+    ):
+        self.people, self.spec = people, network.spec
+        self.bank = clips.stack_clips(people)
+        look = jax.jit(functools.partial(looks, network=network, scales=scales))
         seen = [np.asarray(look(*batch)) for batch in self.batches()]
         self.maps = np.concatenate(seen, axis=1)[:, : len(self.bank.boxes)]
 
@@ -72,15 +85,15 @@ class Study:
         return np.split(values, np.unique(self.bank.clip_start)[1:])
 
 
-def looks(frames, sizes, boxes, *, model: PoseModel, variables, spec: pairs.CropSpec) -> jax.Array:
+def looks(frames, sizes, boxes, *, network: Network, scales: tuple[float, ...]) -> jax.Array:
     """`[L, N, h, w, J]`, what is seen at each scale and in its mirror image, in the usual cells."""
 
     def see(images):
-        seen: Any = model.apply(variables, images, method='heatmaps')
+        seen: Any = network.model.apply(network.variables, images, method='heatmaps')
         return seen.supervised
 
     def at(scale: float) -> list[jax.Array]:
-        crop = functools.partial(pairs.crop_frame, spec=spec, scale=scale)
+        crop = functools.partial(pairs.crop_frame, spec=network.spec, scale=scale)
         images = jax.vmap(lambda frame, box, size: crop(frame, box, valid=size))(
             frames, boxes, sizes
         )
@@ -88,7 +101,7 @@ def looks(frames, sizes, boxes, *, model: PoseModel, variables, spec: pairs.Crop
         zoom = jax.vmap(functools.partial(heatmaps.zoomed, scale=scale))
         return [zoom(see(images)), zoom(mirrored)]
 
-    return jnp.stack([maps for scale in SCALES for maps in at(scale)]).astype(jnp.float16)
+    return jnp.stack([maps for scale in scales for maps in at(scale)]).astype(jnp.float16)
 
 
 @functools.partial(jax.jit, static_argnames=('spec', 'decoding'))
@@ -147,7 +160,9 @@ def command() -> None:
     parser.add_argument('--clips', type=int, default=0, help='at most; 0: all')
     asked = parser.parse_args()
     main.keep_compiled_programs()
-    study = Study(asked.model, asked.root, asked.part, asked.clips)
+    network = read(asked.model)
+    people = mixed.part(asked.root, asked.part, validation=VALIDATION)
+    study = Study(network, people[: asked.clips or None])
     quarter, one = (
         study.each(study.peaks(1, decoding)[0][:, :, 0]) for decoding in ('quarter', 'taylor')
     )
