@@ -51,26 +51,48 @@ class Leg(NamedTuple):
     options: Sequence[str]
 
 
-# With photographs, whose pairs of frames rebuild little: a step is cheaper, colours vary more.
-MIXED = (
-    '--config.train.rebuilt_every=4',
-    '--config.train.colour_std=0.3',
-    '--config.train.learning_rate=4.5e-4',
-    '--config.train.warmup=100',
+def _mixed(rate: float, warmup: int, colour_std: float) -> tuple[str, ...]:
+    """With photographs, whose pairs of frames rebuild little: a step is cheaper, colours vary."""
+    return (
+        '--config.train.rebuilt_every=4',
+        f'--config.train.colour_std={colour_std}',
+        f'--config.train.learning_rate={rate}',
+        f'--config.train.warmup={warmup}',
+    )
+
+
+MIXED = _mixed(4.5e-4, 100, 0.3)
+COVERED = '--config.train.covered=0.4'
+HIDDEN = (*MIXED, COVERED)
+# The last leg sees people nearly as they will come.
+AS_THEY_COME = (
+    *_mixed(1e-4, 50, 0.1),
+    '--config.train.augment.scale_std=0.1',
+    '--config.train.augment.rotation_std=10.0',
+    '--config.data.drawn_people=48',
 )
-HIDDEN = '--config.train.covered=0.4'
 ALL, MEANT = ('real', 'teacher', 'photographs'), ('real', 'teacher_meant', 'photographs_meant')
 LEGS = (
     Leg('a', 'encoder', 0, 9000, ('real', 'teacher'), ()),
     Leg('b', 'a', 2, 6700, ALL, MIXED),
     Leg('c', 'ab', 21, 3400, MEANT, MIXED),
-    Leg('d', 'ab', 33, 3400, MEANT, (*MIXED, HIDDEN)),
-    Leg('e', 'abcd', 41, 3200, MEANT, (*MIXED, HIDDEN)),
-    Leg('f', 'abcd', 53, 3200, MEANT, (*MIXED, HIDDEN)),
-    Leg('g', 'abcdef', 67, 2800, MEANT, (*MIXED, HIDDEN)),
+    Leg('d', 'ab', 33, 3400, MEANT, HIDDEN),
+    Leg('e', 'abcd', 41, 3200, MEANT, HIDDEN),
+    Leg('f', 'abcd', 53, 3200, MEANT, HIDDEN),
+    Leg('g', 'abcdef', 67, 2800, MEANT, HIDDEN),
+    Leg('h', 'abcdefg', 71, 1400, MEANT, (*_mixed(2e-4, 100, 0.3), COVERED)),
+    Leg('i', 'abcdefg', 73, 1000, MEANT, (*_mixed(3e-4, 100, 0.3), COVERED)),
+    Leg('j', 'abcdefghi', 81, 600, MEANT, AS_THEY_COME),
 )
-LATER = ('ab', 'c', 'd', 'e', 'f', 'g')
-MEANS = {'ab': ('a', 'b'), 'abcd': LATER[:3], 'abcdef': LATER[:5], 'people': LATER}
+PARTS = ('ab', 'c', 'd', 'e', 'f', 'g', 'h', 'i')
+MEANS = {
+    'ab': ('a', 'b'),
+    'abcd': PARTS[:3],
+    'abcdef': PARTS[:5],
+    'abcdefg': PARTS[:6],
+    'abcdefghi': PARTS,
+    'people': ('abcdefghi', 'j'),
+}
 
 
 def stages(folder: pathlib.Path, asked: argparse.Namespace) -> list[Stage]:
@@ -100,6 +122,11 @@ def stages(folder: pathlib.Path, asked: argparse.Namespace) -> list[Stage]:
         *legs['f'],
         _mean('abcdef', folder),
         *legs['g'],
+        _mean('abcdefg', folder),
+        *legs['h'],
+        *legs['i'],
+        _mean('abcdefghi', folder),
+        *legs['j'],
         _mean('people', folder),
         *(_test(folder, asked.real, seed) for seed in SEEDS),
     ]
