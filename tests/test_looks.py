@@ -4,10 +4,10 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import model_files
 import numpy as np
 from noise_clips import make_clip
 
+import ttp_jax
 from experiments import looks
 from ttp_jax.data.skeletons import PENN_ACTION
 from ttp_jax.personalize import inner_loop
@@ -15,8 +15,8 @@ from ttp_jax.personalize import inner_loop
 KEPT = 2.0**-10  # the relative error of heatmaps that are kept in half precision
 
 
-def test_the_mean_of_the_looks_is_what_is_predicted_from_them(tmp_path):
-    network = looks.read(model_files.pack(tmp_path / 'model.safetensors'))
+def test_the_mean_of_the_looks_is_what_is_predicted_from_them():
+    network = looks.read(ttp_jax.PEOPLE)
     clip = make_clip(np.random.default_rng(0), 'a', frames=3)
     study = looks.Study(network, [clip], scales=(1.0, 0.8))
     points, heights = study.peaks(4, 'taylor')
