@@ -19,8 +19,6 @@ import numpy as np
 from experiments import looks
 from ttp_jax import main
 from ttp_jax.data import clips, mixed, penn_action
-from ttp_jax.data.skeletons import PENN_ACTION
-from ttp_jax.results import metrics
 
 
 def action(root: str, clip: clips.Clip) -> str:
@@ -30,10 +28,8 @@ def action(root: str, clip: clips.Clip) -> str:
 
 def row(name: str, found: Sequence[np.ndarray], people: Sequence[clips.Clip]) -> None:
     """Prints one line: all joints, then each group."""
-    labels = [[person.labels[k] for person in people] for k in (0, 1)]
-    scores = metrics.pooled_pck(found, *labels, skeleton=PENN_ACTION)
-    groups = ' '.join(f'{scores[group]:5.1f}' for group, _ in PENN_ACTION.groups)
-    print(f'{name:<28} {len(people):3} clips  {scores["mPCK"]:5.1f}  {groups}', flush=True)
+    score, groups = looks.scores_of(found, people)
+    print(f'{name:<28} {len(people):3} clips  {score:5.1f}  {groups}', flush=True)
 
 
 def study(network: looks.Network, root: str, part: str, *, limit: int) -> None:

@@ -122,19 +122,25 @@ def followed(study: Study, points: np.ndarray, heights: np.ndarray, **how) -> li
     return [follow.chosen(*own, **how)[0] for own in each]
 
 
-def row(name: str, found: Sequence[np.ndarray], study: Study, usual: np.ndarray | None):
-    """Prints one line; returns every clip's score."""
-    labels = [[person.labels[k] for person in study.people] for k in (0, 1)]  # type: ignore[index]
+def scores_of(found: Sequence[np.ndarray], people: Sequence[clips.Clip]) -> tuple[float, str]:
+    """mPCK of all frames of clips together, and that of each kind of joint as a line's middle."""
+    labels = [[person.labels[k] for person in people] for k in (0, 1)]  # type: ignore[index]
     scores = metrics.pooled_pck(list(found), *labels, skeleton=PENN_ACTION)
     groups = ' '.join(f'{scores[group]:5.1f}' for group, _ in PENN_ACTION.groups)
+    return scores['mPCK'], groups
+
+
+def row(name: str, found: Sequence[np.ndarray], study: Study, usual: np.ndarray | None):
+    """Prints one line; returns every clip's score."""
+    score, groups = scores_of(found, study.people)
     each = np.array(
         [
-            metrics.pck(joints, *labelled, skeleton=PENN_ACTION)['mPCK']
-            for joints, *labelled in zip(found, *labels, strict=True)
+            metrics.pck(joints, *person.labels, skeleton=PENN_ACTION)['mPCK']  # type: ignore[misc]
+            for joints, person in zip(found, study.people, strict=True)
         ]
     )
     counts = '' if usual is None else f'{(each > usual).sum():3} / {(each < usual).sum()}'
-    print(f'{name:<44} {scores["mPCK"]:6.2f}  {groups}  {counts}', flush=True)
+    print(f'{name:<44} {score:6.2f}  {groups}  {counts}', flush=True)
     return each
 
 

@@ -51,7 +51,7 @@ class Leg(NamedTuple):
     options: Sequence[str]
 
 
-def _mixed(rate: float, warmup: int, colour_std: float) -> tuple[str, ...]:
+def _mixed(rate: float, *, warmup: int = 100, colour_std: float = 0.3) -> tuple[str, ...]:
     """With photographs, whose pairs of frames rebuild little: a step is cheaper, colours vary."""
     return (
         '--config.train.rebuilt_every=4',
@@ -61,12 +61,12 @@ def _mixed(rate: float, warmup: int, colour_std: float) -> tuple[str, ...]:
     )
 
 
-MIXED = _mixed(4.5e-4, 100, 0.3)
+MIXED = _mixed(4.5e-4)
 COVERED = '--config.train.covered=0.4'
 HIDDEN = (*MIXED, COVERED)
 # The last leg sees people nearly as they will come.
 AS_THEY_COME = (
-    *_mixed(1e-4, 50, 0.1),
+    *_mixed(1e-4, warmup=50, colour_std=0.1),
     '--config.train.augment.scale_std=0.1',
     '--config.train.augment.rotation_std=10.0',
     '--config.data.drawn_people=48',
@@ -80,8 +80,8 @@ LEGS = (
     Leg('e', 'abcd', 41, 3200, MEANT, HIDDEN),
     Leg('f', 'abcd', 53, 3200, MEANT, HIDDEN),
     Leg('g', 'abcdef', 67, 2800, MEANT, HIDDEN),
-    Leg('h', 'abcdefg', 71, 1400, MEANT, (*_mixed(2e-4, 100, 0.3), COVERED)),
-    Leg('i', 'abcdefg', 73, 1000, MEANT, (*_mixed(3e-4, 100, 0.3), COVERED)),
+    Leg('h', 'abcdefg', 71, 1400, MEANT, (*_mixed(2e-4), COVERED)),
+    Leg('i', 'abcdefg', 73, 1000, MEANT, (*_mixed(3e-4), COVERED)),
     Leg('j', 'abcdefghi', 81, 600, MEANT, AS_THEY_COME),
 )
 PARTS = ('ab', 'c', 'd', 'e', 'f', 'g', 'h', 'i')
