@@ -101,16 +101,13 @@ def chosen(
     )
 
 
-def labels(joints: np.ndarray, scores: np.ndarray, *, past_alone: bool = False) -> np.ndarray:
+def labels(joints: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """What somebody learns from who is taught a clip's joints `[T, J, 2]`: `[T, J, 3]`.
 
-    (x, y, weight). A joint weighs what its heatmap says there, `scores` `[T, J]`, so that of two
-    places which look alike to the teacher little is learned; one on average, since a weak network's
-    heatmaps are low everywhere: of the clip, or with the past alone of the frames so far. Weights
-    are multiples of a 64th: like places, they do not depend on how another program rounds.
+    (x, y, weight). Every joint weighs one, however sure the teacher is of it, or NaN where its
+    heatmap is NaN in `scores` `[T, J]`. A left ankle and a right one look alike, so both of a right
+    pair are low: weighed by that, and squared in the loss, they counted a fifth of a head, and one
+    was learned at the other's place.
     """
-    sure = np.maximum(scores, 0.0).astype(float)  # NaN stays: such a teacher is to be noticed
-    mean = sure.mean(axis=1)
-    usual = np.cumsum(mean) / np.arange(1, len(mean) + 1) if past_alone else mean.mean()
-    weights = (sure.T / np.maximum(usual, np.finfo(float).tiny)).T
-    return np.concatenate([joints, np.round(64 * weights)[..., None] / 64], axis=-1)
+    weights = np.where(np.isnan(scores), np.nan, 1.0)  # such a teacher is to be noticed
+    return np.concatenate([joints, weights[..., None]], axis=-1)

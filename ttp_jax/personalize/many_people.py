@@ -290,8 +290,7 @@ def _taught(
     for row, index in enumerate(chunk.members):
         clip = people[index]
         found = _read_off(joined, row, clip, **how)
-        labels = follow.labels(*found, past_alone=how['past_alone'])
-        taught[row, : len(clip.frames)] = labels
+        taught[row, : len(clip.frames)] = follow.labels(*found)
     return batch._replace(taught=runner.spread(taught.astype(np.float32)))
 
 
