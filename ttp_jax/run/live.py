@@ -100,7 +100,7 @@ class Live:
         self._peaks.append((points, heights, self._boxes[slot]))
         peaks = map(np.stack, zip(*self._peaks))
         found = follow.chosen(*peaks, mirror=self.runner.mirror, past_alone=True)
-        newest = follow.labels(*found, past_alone=True)[-1]
+        newest = follow.labels(*found)[-1]
         if self._labels is None:
             self._labels = np.zeros((1, len(self._boxes), *newest.shape), np.float32)
         self._labels[0, slot] = newest
