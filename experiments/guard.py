@@ -10,7 +10,7 @@ one fitted on the other folds; with --judge the people of another run, by one fi
 The table says how many hurt people it keeps from harm, how much gain it gives up, and how well its
 estimate ranks people by their true gain. With --out the rules fitted on everyone are written, one
 for each phase, for `--config.personalize.guard`; they keep whom harm threatens above --most-harm,
-nobody at 1.
+one limit for all phases or one for each, nobody at 1.
 """
 
 import argparse
@@ -217,7 +217,7 @@ def joined(runs: Sequence[People]) -> People:
     return People(*(np.concatenate(values) for values in zip(*runs, strict=True)))
 
 
-def study_phase(arguments: argparse.Namespace, phase: str) -> guard.Rule:
+def study_phase(arguments: argparse.Namespace, phase: str, *, most_harm: float) -> guard.Rule:
     """Prints one phase's table; returns the rule fitted on everyone."""
     runs = [read_run(run, phase) for run in arguments.runs]
     people = joined(runs)
@@ -226,7 +226,7 @@ def study_phase(arguments: argparse.Namespace, phase: str) -> guard.Rule:
             f'{len(people.gains)} people were personalized {phase} and have labels, expected at '
             f'least {2 * arguments.folds}'
         )
-    rule = fit(people, ridge=arguments.ridge, most_harm=arguments.most_harm)
+    rule = fit(people, ridge=arguments.ridge, most_harm=most_harm)
     seeds = [config['seed'] for config in configs_of(arguments.runs)]
     fold = folds_of(runs, seeds, folds=arguments.folds)
     guess = guesses(people, fold, ridge=arguments.ridge)
@@ -249,7 +249,20 @@ def provenance(arguments: argparse.Namespace) -> str:
     configs = configs_of(arguments.runs)
     names = sorted({config['data']['name'] for config in configs})
     seeds = ', '.join(str(config['seed']) for config in configs)
-    return f'test people of {len(configs)} runs on {", ".join(names)} data, seeds {seeds}'
+    parts = ' and '.join(sorted({config['data']['evaluate'] for config in configs}))
+    return f'{parts} people, {len(configs)} runs on {", ".join(names)} data, seeds {seeds}'
+
+
+def limits(text: str, phases: Sequence[str]) -> dict[str, float]:
+    """The highest harm for each phase: of '0.2' the same for all, of '0.3,0.2' each its own.
+
+    Raises:
+      SystemExit: for other numbers of limits than one, or one a phase.
+    """
+    found = [float(word) for word in text.split(',')]
+    if len(found) not in (1, len(phases)):
+        raise SystemExit(f'--most-harm={text}: expected one limit, or {len(phases)}, one a phase')
+    return dict(zip(phases, found * len(phases)))
 
 
 def study() -> None:
@@ -260,10 +273,13 @@ def study() -> None:
     parser.add_argument('--judge', type=pathlib.Path)
     parser.add_argument('--folds', type=int, default=5)
     parser.add_argument('--ridge', type=float, default=3.0)
-    parser.add_argument('--most-harm', type=float, default=0.5)
+    parser.add_argument('--most-harm', default='0.5')
     parser.add_argument('--out', type=pathlib.Path)
     arguments = parser.parse_args()
-    rules = {phase: study_phase(arguments, phase) for phase in arguments.phases.split(',')}
+    most_harm = limits(arguments.most_harm, arguments.phases.split(','))
+    rules = {
+        phase: study_phase(arguments, phase, most_harm=limit) for phase, limit in most_harm.items()
+    }
     if arguments.out:
         with whole_file.replacing(arguments.out) as path:
             path.write_text(guard.text(rules, made_of=provenance(arguments)))

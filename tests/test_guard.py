@@ -114,11 +114,24 @@ def test_a_rule_comes_back_from_its_file(tmp_path):
     assert guard.read(tmp_path / 'rule.json') == {'online': RULE}
 
 
-def test_the_rules_in_the_package_estimate_and_keep_nobody():
-    for name in guard.RULES:
-        for rule in guard.read(name).values():
-            worst = guard.estimate(np.asarray(rule.centre) + 1e3 * np.sign(rule.harm), rule)
-            assert worst.harm < rule.most_harm and rule.gain_error > 0
+def extremes(rule):
+    """What a rule says of whoever looks most harmed to it, and least."""
+    centre, way = np.asarray(rule.centre), 1e3 * np.sign(rule.harm)
+    return guard.estimate(centre + way, rule), guard.estimate(centre - way, rule)
+
+
+def test_the_rules_of_drawn_people_estimate_and_keep_nobody():
+    for rule in guard.read('drawn').values():
+        worst, _ = extremes(rule)
+        assert worst.harm < rule.most_harm and rule.gain_error > 0
+
+
+def test_the_rules_of_real_people_keep_some_and_not_all():
+    rules = guard.read('real')
+    assert set(rules) == {'online', 'offline'}
+    for rule in rules.values():
+        worst, best = extremes(rule)
+        assert best.harm < rule.most_harm < worst.harm and rule.gain_error > 0
 
 
 @pytest.mark.parametrize(

@@ -63,3 +63,10 @@ def test_a_limit_trades_harm_for_gain():
     gains, harm = np.array([4.0, -2, 6, -8]), np.array([0.1, 0.6, 0.6, 0.9])
     assert study.outcome(gains, harm, 0.5) == {'kept': 3, 'saved': 2, 'given up': 1.5, 'gain': 1}
     assert study.outcome(gains, harm, 0.95) == {'kept': 0, 'saved': 0, 'given up': 0, 'gain': 0}
+
+
+def test_a_limit_is_one_for_all_phases_or_one_for_each():
+    assert study.limits('0.5', ['online', 'offline']) == {'online': 0.5, 'offline': 0.5}
+    assert study.limits('0.3,0.2', ['online', 'offline']) == {'online': 0.3, 'offline': 0.2}
+    with pytest.raises(SystemExit, match='2, one a phase'):
+        study.limits('0.3,0.2,0.1', ['online', 'offline'])

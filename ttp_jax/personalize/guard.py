@@ -8,7 +8,8 @@ since what a schedule does differs. `judge` is a rule as a `verdict.Judge`: it k
 network's predictions for those who are likely to be hurt.
 
 `RULES` are in the package, each for the runs that its file names and no others. 'drawn' keeps
-nobody: on drawn people the features rank gains, but do not tell whom personalization hurts
+nobody: on drawn people the features rank gains, but do not tell whom personalization hurts. 'real',
+of 30 people of configs/real.py as it stands, keeps two fifths and a quarter to a third of the gain
 (experiments/README.md).
 """
 
@@ -37,7 +38,7 @@ NAMES = (
     'loss_change',  # logarithm of how many times the first losses the last ones are
 )
 
-RULES = {'drawn': 'drawn.json'}  # in the folder `rules`
+RULES = {'drawn': 'drawn.json', 'real': 'real.json'}  # in the folder `rules`
 
 Bones = Sequence[tuple[int, int]]  # pairs of joints with a limb between them
 
