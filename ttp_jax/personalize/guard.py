@@ -9,8 +9,8 @@ network's predictions for those who are likely to be hurt.
 
 `RULES` are in the package, each for the runs that its file names and no others. 'drawn' keeps
 nobody: on drawn people the features rank gains, but do not tell whom personalization hurts. 'real',
-of 30 people of configs/real.py as it stands, keeps two fifths and a quarter to a third of the gain
-(experiments/README.md).
+fitted on 30 people of configs/real.py as it stands, spares two of three who are hurt offline, and
+costs a quarter of the mean gain (experiments/README.md).
 """
 
 import json
