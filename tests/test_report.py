@@ -221,6 +221,21 @@ def test_failed_write_keeps_the_last_report(known, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ['report.json', 'report.md']
 
 
+def test_report_md_says_whom_a_guard_kept_and_why(known, tmp_path):
+    told = {
+        'not_personalized': {
+            'online': {'first': 'kept: harm is 60% likely', 'second': 'failed: x'}
+        },
+        'failed': {'second': 'x'},
+    }
+    report.write_report(tmp_path, known | told)
+    text = (tmp_path / 'report.md').read_text()
+    kept = text.split('### Not personalized')[1].split('###')[0]
+    assert kept.strip() == '- `first`, online: kept: harm is 60% likely'
+    report.write_report(tmp_path, known)
+    assert 'Not personalized' not in (tmp_path / 'report.md').read_text()
+
+
 def test_report_md_lists_people_and_pictures(known, tmp_path):
     pictures = [str(tmp_path / 'pictures' / 'person 1.png'), 'gain.png']
     report.write_report(tmp_path, known | extras(), pictures=pictures)

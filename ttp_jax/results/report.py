@@ -12,10 +12,10 @@ where nothing could be scored. Its keys:
   beside    {phase: {name: value}}, of data without a metric of their own: `metrics.beside`
   compared  {phase: {improved, hurt, unchanged: people, mean_gain, interval: points}} to `before`,
             every person counting once
-To these the caller may add `failed` ({id: why}), `estimated_gain` ({phase: {people: {id: points},
-error: their deviation from true gains}}), `command`, `config`, `seed`, `git`, `seconds`
-({phase: seconds}) and `made` ({phase: how many frames were predicted in these seconds}, where an
-earlier run had predicted the others).
+To these the caller may add `failed` ({id: why}), `not_personalized` ({phase: {id: why}}),
+`estimated_gain` ({phase: {people: {id: points}, error: their deviation from true gains}}),
+`command`, `config`, `seed`, `git`, `seconds` ({phase: seconds}) and `made` ({phase: how many
+frames were predicted in these seconds}, where an earlier run had predicted the others).
 """
 
 import functools
@@ -338,6 +338,7 @@ def _markdown(report: Mapping[str, Any], workdir: pathlib.Path, pictures: Sequen
         table(report).strip(),
         '## People',
         _people(report),
+        _kept(report),
         _failed(report),
     ]
     if pictures:
@@ -374,6 +375,17 @@ def _people(report: Mapping[str, Any]) -> str:
         rows.append([person['id'], *scores, _marked(gain), *estimated])
     estimated = ['estimated without labels'] if guessed else []
     return _rows(['person', *report['mpck'], f'gain {last}', *estimated], rows)
+
+
+def _kept(report: Mapping[str, Any]) -> str:
+    """Who has the shared network's predictions although nothing failed, when, and why."""
+    lines = [
+        f'- `{name}`, {phase}: {why}'
+        for phase, people in report.get('not_personalized', {}).items()
+        for name, why in people.items()
+        if name not in report.get('failed', {})
+    ]
+    return '\n'.join(['### Not personalized\n', *lines]) if lines else ''
 
 
 def _failed(report: Mapping[str, Any]) -> str:
