@@ -257,9 +257,12 @@ def limits(text: str, phases: Sequence[str]) -> dict[str, float]:
     """The highest harm for each phase: of '0.2' the same for all, of '0.3,0.2' each its own.
 
     Raises:
-      SystemExit: for other numbers of limits than one, or one a phase.
+      SystemExit: for what is no number, and for other counts of limits than one, or one a phase.
     """
-    found = [float(word) for word in text.split(',')]
+    try:
+        found = [float(word) for word in text.split(',')]
+    except ValueError:
+        found = []
     if len(found) not in (1, len(phases)):
         raise SystemExit(f'--most-harm={text}: expected one limit, or {len(phases)}, one a phase')
     return dict(zip(phases, found * len(phases)))

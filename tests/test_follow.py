@@ -187,8 +187,10 @@ def test_online_a_prediction_follows_from_the_past_alone(shared, tiny_clips):  #
         for c in (clip, other)
     )
     np.testing.assert_array_equal(usual.joints[:4], changed.joints[:4])
-    np.testing.assert_array_equal(usual.losses[:4], changed.losses[:4])
-    assert (usual.losses[4:] != changed.losses[4:]).any()
+    # So small a network's joints may stay where they are, whatever it sees; heights do not.
+    for mine, theirs in ((usual.scores, changed.scores), (usual.losses, changed.losses)):
+        np.testing.assert_array_equal(mine[:4], theirs[:4])
+        assert (mine[4:] != theirs[4:]).any()
 
 
 def test_people_learn_what_the_shared_weights_saw_and_nothing_else(both, tiny_clips):

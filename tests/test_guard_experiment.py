@@ -70,3 +70,5 @@ def test_a_limit_is_one_for_all_phases_or_one_for_each():
     assert study.limits('0.3,0.2', ['online', 'offline']) == {'online': 0.3, 'offline': 0.2}
     with pytest.raises(SystemExit, match='2, one a phase'):
         study.limits('0.3,0.2,0.1', ['online', 'offline'])
+    with pytest.raises(SystemExit, match='most-harm=little'):
+        study.limits('little', ['online', 'offline'])

@@ -385,13 +385,17 @@ def _kept(report: Mapping[str, Any]) -> str:
         for name, why in people.items()
         if name not in report.get('failed', {})
     ]
-    return '\n'.join(['### Not personalized\n', *lines]) if lines else ''
+    return _listed('Not personalized', lines)
 
 
 def _failed(report: Mapping[str, Any]) -> str:
     """Who failed, and why."""
     lines = [f'- `{name}`: {reason}' for name, reason in report.get('failed', {}).items()]
-    return '\n'.join(['### Failed\n', *lines]) if lines else ''
+    return _listed('Failed', lines)
+
+
+def _listed(heading: str, lines: Sequence[str]) -> str:
+    return '\n'.join([f'### {heading}\n', *lines]) if lines else ''
 
 
 def _gain_of(person: Mapping[str, Any], phase: str) -> float | None:
