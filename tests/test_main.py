@@ -20,7 +20,7 @@ from configs import joint, personalize
 from ttp_jax import convert, main
 from ttp_jax.data import skeletons
 from ttp_jax.data.drawn import synthetic
-from ttp_jax.files import digest, personal, predictions, torch_files
+from ttp_jax.files import checkpoint, digest, personal, predictions, torch_files
 from ttp_jax.networks import perceptual
 from ttp_jax.networks.model import PoseModel
 from ttp_jax.personalize import many_people, partition
@@ -103,6 +103,22 @@ def test_the_program_succeeds(tmp_path):
     assert done.returncode == 0, done.stderr
     assert 'mPCK@0.2' in done.stdout and f'Report: {tmp_path / "report.md"}' in done.stdout
     assert set(json.loads((tmp_path / 'report.json').read_text())['mpck']) == {'before', 'online'}
+
+
+def test_a_model_that_nobody_can_be_adapted_with_is_trained_and_scored(tmp_path):
+    config = tiny_config()
+    config.model.variant = 'baseline'
+    config.personalize.schedules = ()
+    assert set(job.execute(config, tmp_path)['mpck']) == {'before'}
+
+
+def test_the_last_checkpoint_is_on_disk_before_anybody_is_predicted(tmp_path, monkeypatch):
+    def fail(run):
+        raise RuntimeError(str(checkpoint.newest_step(run.workdir / 'checkpoints')))
+
+    monkeypatch.setattr(job, 'before_phase', fail)
+    with pytest.raises(RuntimeError, match='^2$'):
+        job.execute(tiny_config(), tmp_path)
 
 
 def test_the_same_config_and_seed_give_the_same_numbers(finished, tmp_path):

@@ -120,8 +120,9 @@ class Crops(NamedTuple):
 class Method(NamedTuple):
     """How a person is adapted; static, the same for everyone.
 
-    augment is what training used: arguments of `geometry.sample_augmentation`. epochs: steps for
-    each frame of the clip. mirror: of the skeleton, for objectives that flip images. flip_test:
+    objective: None where nobody can be adapted to, and people are only predicted. augment is what
+    training used: arguments of `geometry.sample_augmentation`. epochs: steps for each frame of the
+    clip. mirror: of the skeleton, for objectives that flip images. flip_test:
     whether a prediction is the mean over an image and its mirror image. test_scales: of more crops
     that it is a mean over. decoding: of `heatmaps.DECODINGS`, how a heatmap's maximum becomes a
     joint. peaks: how many of each heatmap are predicted besides; 0 for none.

@@ -113,6 +113,8 @@ def make_runner(
         predict_frames, model=method.model.clone(lowering=lowering), spec=method.spec
     )
 
+    taught = method.objective is not None and method.objective.taught
+
     def predicting(looks: dict[str, Any]) -> Callable:
         return _lift(functools.partial(before, **looks), (None, None, 0, None), mesh=mesh)
 
@@ -121,7 +123,7 @@ def make_runner(
         lift_loop(one_person(method), mesh=mesh),
         segment,
         mesh,
-        predicting(careful(method)) if method.objective.taught else None,
+        predicting(careful(method)) if taught else None,
         method.mirror,
     )
 

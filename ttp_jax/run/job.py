@@ -28,7 +28,6 @@ def execute(config: ConfigDict, workdir: pathlib.Path) -> dict:
         with run.phase('train'):
             train_phase(run)
         results, made = for_everyone(run)
-        run.checkpoints.wait()
         run.ledger.close()
         return summary.write(run, results, {'made': made, 'placement': run.placement.record()})
 

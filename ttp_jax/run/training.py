@@ -33,7 +33,8 @@ from ttp_jax.run.profiling import Profile
 def train_phase(run: Run) -> None:
     """Joint training from the run's state to its last step, with checkpoints and metrics.
 
-    Raises ValueError, in one line, for a step whose loss or gradient is not finite.
+    What it saves is on disk when it returns: nothing that comes later can lose it. Raises
+    ValueError, in one line, for a step whose loss or gradient is not finite.
     """
     config, first = run.config.train, int(run.state.step)
     window = Window(batch=config.batch)
@@ -66,6 +67,7 @@ def train_phase(run: Run) -> None:
                 save_and_stop(run, window, stop.name or 'another host')
             profile.before(index + 1, state)
     run.checkpoints.save(run.state)
+    run.checkpoints.wait()
 
 
 def asked_anywhere(stop: interrupt.Flag, *, often: bool) -> bool:
