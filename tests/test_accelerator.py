@@ -118,6 +118,11 @@ def test_the_table_says_that_it_is_estimated_and_what_follows_from_the_estimate(
     assert cells(text, 'collectives') == ['0', '3 all-reduce, 12.0 MB']
 
 
+def test_a_step_that_people_take_in_turn_is_held_once():
+    text = accelerator.table([row(in_turn=True)])
+    assert cells(text, 'fit') == ['19']  # (16 - 0.5 - 6) GB for people of half a GB
+
+
 def one_reduction():
     return {'all-reduce': {'times': 3, 'bytes': 12_000_000}}
 

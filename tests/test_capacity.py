@@ -24,23 +24,36 @@ def accelerator(limit, in_use=0):
 
 
 def test_accelerators_take_as_many_people_as_fit_into_the_least_free_of_them():
-    assert capacity.people_at_once(GIB, [accelerator(100 * GIB)]) == 80
-    assert capacity.people_at_once(GIB, [accelerator(100 * GIB, in_use=50 * GIB)]) == 40
-    assert capacity.people_at_once(GIB, [accelerator(100 * GIB), accelerator(10 * GIB)]) == 2 * 8
+    assert capacity.people_at_once(capacity.Needs(GIB), [accelerator(100 * GIB)]) == 80
+    assert (
+        capacity.people_at_once(capacity.Needs(GIB), [accelerator(100 * GIB, in_use=50 * GIB)])
+        == 40
+    )
+    assert (
+        capacity.people_at_once(
+            capacity.Needs(GIB), [accelerator(100 * GIB), accelerator(10 * GIB)]
+        )
+        == 2 * 8
+    )
 
 
 def test_one_person_per_device_is_tried_where_none_fits():
-    assert capacity.people_at_once(GIB, [accelerator(GIB // 2)] * 3) == 3
+    assert capacity.people_at_once(capacity.Needs(GIB), [accelerator(GIB // 2)] * 3) == 3
+
+
+def test_what_people_take_in_turn_is_there_once():
+    needs = capacity.Needs(GIB, once=20 * GIB)
+    assert capacity.people_at_once(needs, [accelerator(100 * GIB)]) == 60
 
 
 def test_cores_take_one_person_each_while_memory_lasts(monkeypatch):
     cores = jax.local_devices()
     monkeypatch.setattr(capacity, 'free_bytes', lambda: 100 * GIB)
-    assert capacity.people_at_once(GIB, cores) == len(cores)
+    assert capacity.people_at_once(capacity.Needs(GIB), cores) == len(cores)
     monkeypatch.setattr(capacity, 'free_bytes', lambda: 3 * GIB)
-    assert capacity.people_at_once(GIB, cores) == 2
+    assert capacity.people_at_once(capacity.Needs(GIB), cores) == 2
     monkeypatch.setattr(capacity, 'free_bytes', lambda: 0)
-    assert capacity.people_at_once(GIB, cores) == 1
+    assert capacity.people_at_once(capacity.Needs(GIB), cores) == 1
 
 
 def test_training_takes_one_cpu_device():
@@ -56,11 +69,11 @@ def problem():
     return model, perceptual.load('random'), trainable, frozen, variables['batch_stats']
 
 
-def planned_bytes(problem, people, batch, parts=1):
+def planned_bytes(problem, people, batch, parts=1, lowering='matmul'):
     """What XLA means to hold while it adapts `people` people."""
     model, network, trainable, frozen, batch_stats = problem
     method = inner_loop.Method(
-        model=model.clone(lowering='matmul'),
+        model=model.clone(lowering=lowering),
         perceptual=network,
         objective=RECONSTRUCTION,
         tx=optax.adam(1e-4),
@@ -87,16 +100,32 @@ def planned_bytes(problem, people, batch, parts=1):
 
 def test_a_person_takes_no_more_than_estimated_and_not_much_less(problem):
     model, network, *variables = problem
-    estimate = capacity.person_bytes(
+    estimate = capacity.needs(
         *variables,
         model=model.clone(lowering='matmul'),
         perceptual=network,
         objective=RECONSTRUCTION,
         size=32,
         batch=8,
-    )
+    ).each
     added = planned_bytes(problem, 3, 8) - planned_bytes(problem, 2, 8)
     assert added < estimate < 3 * added
+
+
+def test_people_who_take_turns_add_what_is_theirs_alone(problem):
+    model, network, *variables = problem
+    needs = capacity.needs(
+        *variables,
+        in_turn=True,
+        model=model.clone(lowering='tpu'),
+        perceptual=network,
+        objective=RECONSTRUCTION,
+        size=32,
+        batch=8,
+    )
+    three, four = (planned_bytes(problem, people, 8, lowering='tpu') for people in (3, 4))
+    assert 0.9 * needs.each < four - three < 1.1 * needs.each + 2**16  # and a clip
+    assert three < 3 * needs.each + needs.once
 
 
 def test_a_step_in_parts_holds_less(problem):

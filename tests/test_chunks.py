@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ttp_jax.data import clips, pairs
-from ttp_jax.personalize import chunks, many_people, placement
+from ttp_jax.personalize import capacity, chunks, many_people, placement
 
 GIB = 2**30
 
@@ -68,7 +68,7 @@ def test_a_placement_with_a_number_of_people_does_not_depend_on_free_memory(monk
     people = [blank(index) for index in range(5)]
     place = lambda free: (
         monkeypatch.setattr(placement.capacity, 'free_bytes', lambda: free),
-        placement.place(people, person_bytes=GIB, people_per_chunk=2),
+        placement.place(people, needs=capacity.Needs(GIB), people_per_chunk=2),
     )[1]
     assert place(100 * GIB) == place(2 * GIB)
     assert place(GIB).record()['people_per_chunk'] == 2
@@ -77,20 +77,22 @@ def test_a_placement_with_a_number_of_people_does_not_depend_on_free_memory(monk
 def test_memory_decides_where_nobody_says_how_many(monkeypatch):
     people = [blank(index) for index in range(5)]
     monkeypatch.setattr(placement.capacity, 'free_bytes', lambda: 3 * GIB)
-    found = placement.place(people, person_bytes=GIB)
+    found = placement.place(people, needs=capacity.Needs(GIB))
     assert found.record()['people_per_chunk'] == len(found.devices) == 2
     assert found.lowering == 'blocked' == found.features_lowering  # everyone a core to themselves
     monkeypatch.setattr(placement.capacity, 'free_bytes', lambda: 0)
-    assert placement.place(people, person_bytes=GIB).devices == tuple(jax.local_devices()[:1])
+    assert placement.place(people, needs=capacity.Needs(GIB)).devices == tuple(
+        jax.local_devices()[:1]
+    )
 
 
 def test_a_recorded_placement_can_be_repeated():
     people = [blank(0), blank(1), dataclasses.replace(blank(2, frames=90))]
-    first = placement.place(people, person_bytes=1)
+    first = placement.place(people, needs=capacity.Needs(1))
     record = first.record()
     again = placement.place(
         people,
-        person_bytes=1,
+        needs=capacity.Needs(1),
         people_per_chunk=record['people_per_chunk'],
         lowering=record['lowering'],
     )
@@ -103,8 +105,8 @@ def test_how_people_are_computed_follows_the_devices_and_who_shares_them():
     )
     assert [private(n, 2, 'cpu') for n in (1, 2, 4)] == ['blocked', 'blocked', 'matmul']
     assert private(1, 1, 'cpu') == 'winograd'
-    assert [private(n, 1, 'tpu') for n in (1, 4)] == ['tpu_alone', 'tpu']
-    assert placement.shared_lowering('tpu', platform='tpu') == 'tpu_alone'
+    assert [private(n, 1, 'tpu') for n in (1, 4)] == ['tpu', 'tpu']
+    assert placement.shared_lowering('tpu', platform='tpu') == 'tpu'
     assert placement.shared_lowering('blocked', platform='cpu') == 'blocked'
     assert placement.shared_lowering('matmul', platform='cpu') == 'winograd'
 

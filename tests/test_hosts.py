@@ -78,7 +78,7 @@ def world(monkeypatch):
 
     monkeypatch.setattr(adaptation, 'predict', lambda run, *, done: predicted(run, 'before', done))
     monkeypatch.setattr(adaptation, 'personalize', personalize)
-    monkeypatch.setattr(capacity, 'person_bytes', lambda *_, **__: 1)
+    monkeypatch.setattr(capacity, 'needs', lambda *_, **__: capacity.Needs(1))
     shapes = jax.eval_shape(
         lambda: train.initial_state(
             jax.random.key(0),

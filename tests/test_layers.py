@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from jax import lax
 
-from ttp_jax.networks import blocks, layers, perceptual, side_by_side, winograd
+from ttp_jax.networks import blocks, layers, perceptual, winograd
+from ttp_jax.networks.blocks import PAIR, PLAIN, Blocks
 
-# A convolution by itself is the same for 'tpu_alone' as for 'tpu'.
-LOWERINGS = [name for name in layers.LOWERINGS if name not in ('library', 'tpu_alone')]
+LOWERINGS = [name for name in layers.LOWERINGS if name != 'library']
 # height, width, in, out, kernel, stride
 SHAPES = [
     (7, 10, 4, 2, 3, 1),
@@ -411,65 +411,90 @@ def test_batch_norm_must_be_told_its_mode_once():
 @pytest.mark.parametrize('weights', ['joint', 'private', 'alone'])
 def test_what_suits_follows_the_devices_that_a_program_is_for(weights):
     on = functools.partial(layers.suited_lowering, weights)
-    assert on(platform='tpu') == ('tpu' if weights == 'private' else 'tpu_alone')
+    assert on(platform='tpu') == 'tpu'
     assert on(platform='cpu') in ('winograd', 'matmul', 'blocked')
     assert on(platform='gpu') in ('library', 'matmul')
 
 
-@pytest.mark.parametrize(
-    ('people', 'channels', 'together'), [(4, 40, 2), (3, 40, 3), (3, 60, 1), (2, 70, 1)]
-)
-def test_people_side_by_side_agree_with_the_library(people, channels, together):
-    assert side_by_side.people_together(people, channels) == together
-    x = normal(0, people, IMAGES, 4, 5, channels)
-    kernel = normal(1, people, 3, 3, channels, 8)
-    expected, actual = (
-        jax.vmap(functools.partial(output_and_gradients, strided(lowering, 1)))(x, kernel)
-        for lowering in ('library', 'tpu')
-    )
-    assert_close(actual, expected)
+LAYOUTS = [PLAIN, PAIR, Blocks(2, 2), Blocks(4, 4), Blocks(2, 1)]
+LAYOUTS += [layout.shifted for layout in LAYOUTS[1:]]
 
 
-@pytest.mark.parametrize('k', [1, 3, 7])
-def test_blocks_of_pixels_are_convolved_as_the_pixels_are(k):
-    x, kernel = normal(0, IMAGES, 6, 8, 3), normal(1, k, k, 3, 4)
-
-    def same(x, kernel):
-        return blocks.from_blocks(blocks.convolve(blocks.to_blocks(x), kernel))
-
-    def halving(x, kernel):
-        return blocks.convolve_halving(blocks.to_blocks(x), kernel)
-
-    def doubling(x, kernel):
-        return blocks.from_blocks(blocks.convolve_doubling(x, kernel))
-
-    def repeated(x, kernel):
-        return layers.convolve(x.repeat(2, axis=1).repeat(2, axis=2), kernel)
-
-    ways = ((same, strided('library', 1)), (halving, strided('library', 2)), (doubling, repeated))
-    for way, library in ways:
-        expected = output_and_gradients(library, x, kernel)
-        assert_close(output_and_gradients(way, x, kernel), expected)
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_a_map_comes_back_from_its_blocks(layout):
+    x = normal(0, IMAGES, 4, 8, 3)
+    y = blocks.to_blocks(x, layout)
+    assert y.shape[-1] == 3 * layout.pixels
+    np.testing.assert_array_equal(blocks.from_blocks(y, layout), x)
+    np.testing.assert_array_equal(blocks.masked(y + 1, layout), jnp.where(y == 0, 0, y + 1))
 
 
-@pytest.mark.parametrize('k', [1, 3, 5])
-def test_pairs_of_pixels_are_convolved_and_pooled_as_the_pixels_are(k):
-    x, kernel = normal(0, IMAGES, 6, 8, 3), normal(1, k, k, 3, 4)
-
-    def paired(x, kernel):
-        pairs = blocks.convolve(blocks.to_blocks(x, blocks.PAIR), kernel, blocks.PAIR)
-        return blocks.from_blocks(pairs, blocks.PAIR), blocks.max_pool_pairs(pairs)
+@pytest.mark.parametrize(('k', 'stride', 'repeat'), [(1, 2, 1), (3, 1, 1), (3, 1, 2), (7, 2, 1)])
+@pytest.mark.parametrize('inputs', LAYOUTS)
+def test_blocks_of_pixels_are_convolved_as_the_pixels_are(inputs, k, stride, repeat):
+    x, kernel = normal(0, IMAGES, 8, 16, 3), normal(1, k, k, 3, 4)
+    same = Blocks(*(max(1, n * repeat // stride) for n in inputs[:2]))
 
     def plain(x, kernel):
-        y = strided('library', 1)(x, kernel)
-        return y, layers.max_pool(y, 2)
+        x = x.repeat(repeat, axis=1).repeat(repeat, axis=2)
+        return strided('library', stride)(x, kernel)
 
-    assert_close(paired(x, kernel), plain(x, kernel))
-    gradients = [
-        jax.grad(lambda *of, way=way: sum(jnp.sum(jnp.sin(y)) for y in way(*of)), (0, 1))(x, kernel)
-        for way in (paired, plain)
-    ]
-    assert_close(*gradients)
+    expected = output_and_gradients(plain, x, kernel)
+    for outputs in (same, same.times(2).shifted):
+
+        def in_blocks(x, kernel, outputs=outputs):
+            how = dict(stride=stride, repeat=repeat)
+            y = blocks.convolve(blocks.to_blocks(x, inputs), kernel, inputs, outputs, **how)
+            return blocks.from_blocks(y, outputs)
+
+        assert_close(output_and_gradients(in_blocks, x, kernel), expected)
+
+
+def test_a_margin_is_zeros_that_are_there_already():
+    x, kernel = normal(0, IMAGES, 8, 8, 3), normal(1, 7, 7, 3, 4)
+    lies = Blocks(2, 2), Blocks(2, 2, 1)
+    expected = blocks.convolve(blocks.to_blocks(x, lies[0]), kernel, *lies)
+    found = blocks.convolve(blocks.to_blocks(x, lies[0], 1), kernel, *lies, margin=1)
+    assert_close(found, expected)
+    rows, columns = normal(2, IMAGES, 8, 3), normal(3, IMAGES, 8, 3)
+    maps = blocks.of_profiles(rows, columns, lies[0])
+    around = ((0, 0), (1, 1), (1, 1), (0, 0))
+    assert_close(blocks.of_profiles(rows, columns, lies[0], 1), jnp.pad(maps, around))
+
+
+def test_blocks_that_would_have_to_be_taken_apart_are_refused():
+    x, kernel = normal(0, IMAGES, 4, 4, 3), normal(1, 3, 3, 3, 4)
+    with pytest.raises(ValueError, match='blocks of 1 pixels cannot become blocks of 1 at stride'):
+        blocks.convolve(x, kernel, PLAIN, PLAIN, repeat=2)
+
+
+def test_maps_that_double_lie_in_blocks_that_double():
+    assert blocks.doubling(32, times=3) == [PLAIN, PLAIN, PLAIN, Blocks(2, 2)]
+    assert blocks.doubling(100, times=1) == [PLAIN, PLAIN]
+
+
+def test_a_layer_between_shifted_blocks_reads_two_of_them():
+    for layout in (PAIR, Blocks(2, 2), Blocks(4, 4)):
+        for inputs, outputs in ((layout, layout.shifted), (layout.shifted, layout)):
+            for before, after in zip(inputs.axes, outputs.axes, strict=True):
+                taps = blocks._placed(before, after, 3, 1, 1, 5).taps
+                assert len(taps) == (3 if after.pixels == 1 else 2)
+
+
+def test_pairs_of_pixels_are_pooled_as_the_pixels_are():
+    x = normal(0, IMAGES, 6, 8, 3)
+    expected = output_and_gradients(lambda x: layers.max_pool(x, 2), x)
+    found = output_and_gradients(lambda x: blocks.max_pool_pairs(blocks.to_blocks(x, PAIR)), x)
+    assert_close(found, expected)
+
+
+def test_blocks_are_as_large_as_lanes_and_the_map_allow():
+    assert blocks.suited(3, 64, 64) == Blocks(2, 2)
+    assert blocks.suited(32, 64, 64) == Blocks(2, 2)
+    assert blocks.suited(64, 64, 64) == PAIR
+    assert blocks.suited(128, 64, 64) == PLAIN
+    assert blocks.suited(32, 5, 6) == PAIR
+    assert layers.layout('winograd', 32, 64, 64) == PLAIN
 
 
 def test_vgg_finds_the_same_on_a_tpu():
@@ -481,17 +506,26 @@ def test_vgg_finds_the_same_on_a_tpu():
     images = normal(0, 1, 32, 32, 3)
     expected = perceptual.vgg16_features(weights, images)
     first, *others = perceptual.vgg16_features(weights, images, 'tpu')
-    assert_close([blocks.from_blocks(first, blocks.PAIR), *others], expected)
+    assert_close([blocks.from_blocks(first, PAIR), *others], expected)
+
+
+def test_random_features_are_the_same_on_a_tpu():
+    weights, images = perceptual.random_weights(0), normal(0, IMAGES, 16, 16, 3)
+    expected = perceptual.random_features(weights, images)
+    found = perceptual.random_features(weights, images, 'tpu')
+    layouts = [blocks.suited(x.shape[-1], *x.shape[1:3]) for x in expected]
+    assert_close([blocks.from_blocks(*pair) for pair in zip(found, layouts)], expected)
 
 
 def test_blocks_of_profiles_are_their_outer_products():
     rows, columns = normal(0, IMAGES, 6, 3), normal(1, IMAGES, 4, 3)
-    maps = rows[:, :, None] * columns[:, None]
-    assert_close(blocks.from_blocks(blocks.of_profiles(rows, columns)), maps)
+    maps, layout = rows[:, :, None] * columns[:, None], Blocks(2, 4)
+    assert_close(blocks.from_blocks(blocks.of_profiles(rows, columns, layout), layout), maps)
 
 
+@pytest.mark.parametrize('layout', [Blocks(2, 2), Blocks(2, 2, 1), PAIR.shifted])
 @pytest.mark.parametrize('train', [False, True])
-def test_batch_norm_of_blocks_is_that_of_pixels(train):
+def test_batch_norm_of_blocks_is_that_of_pixels(train, layout):
     x = normal(0, IMAGES, 4, 6, 3)
     norm = layers.BatchNorm(use_running_average=not train)
     variables = {
@@ -499,6 +533,8 @@ def test_batch_norm_of_blocks_is_that_of_pixels(train):
         'batch_stats': {'mean': normal(3, 3), 'var': jnp.square(normal(4, 3)) + 0.1},
     }
     expected, statistics = norm.apply(variables, x, mutable='batch_stats')
-    found, moved = norm.clone(pixels=4).apply(variables, blocks.to_blocks(x), mutable='batch_stats')
-    assert_close(blocks.from_blocks(found), expected)
+    y = blocks.to_blocks(x, layout)
+    y = jnp.where(blocks.masked(jnp.ones_like(y), layout) > 0, y, 100.0)  # of no account
+    found, moved = norm.clone(layout=layout).apply(variables, y, mutable='batch_stats')
+    assert_close(blocks.from_blocks(found, layout), expected)
     assert_close(moved, statistics)

@@ -88,6 +88,24 @@ def test_four_devices_compute_the_step_of_one(bank, variant):
     np.testing.assert_allclose(0.1 * one_metrics['gradient_norm'], moved, rtol=1e-3)
 
 
+@jax.enable_x64(True)
+def test_as_a_tpu_computes_the_step_it_is_the_same(bank):
+    state, dependencies = make(optax.sgd(0.1))
+    model = dependencies['model'].clone(dtype=jnp.float64)
+    (one, expected), (other, found) = (
+        run(state, bank, jit_step(**dependencies | dict(model=model.clone(lowering=how))), 1)
+        for how in ('library', 'tpu')
+    )
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, err_msg=name)
+    for a, b, c in zip(
+        *map(jax.tree.leaves, (other.params, one.params, state.params)), strict=True
+    ):
+        np.testing.assert_allclose(a, b, atol=1e-3 * np.abs(b - c).max() + 1e-6)
+    for a, b in zip(*map(jax.tree.leaves, (other.batch_stats, one.batch_stats)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
 def test_what_was_not_averaged_over_devices_is_named(bank, monkeypatch):
     def task(model, target, source, rng, context):
         return Outcome(jnp.mean(target), {}, jnp.mean(target)[None])

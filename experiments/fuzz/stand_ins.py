@@ -83,7 +83,7 @@ def cheap(name: str) -> Iterator[None]:
         for where, what, instead in (
             (build.Run, 'first_state', lambda self: state_of(name)),
             (build.Run, 'runner', lambda self, schedule: None),
-            (capacity, 'person_bytes', lambda *_, **__: 1),
+            (capacity, 'needs', lambda *_, **__: capacity.Needs(1)),
             (perceptual, 'load', functools.lru_cache(perceptual.load)),
             (many_people, 'predict_people', before),
             (many_people, 'personalize_people', adapted),

@@ -1,69 +1,171 @@
 """Feature maps with a few pixels as channels of one, for layers of few channels on a matrix unit.
 
-Contract. A map `[N, H, W, C]` in blocks of `(rows, columns)` pixels, 2 x 2 where nothing else is
-said, is `[N, H / rows, W / columns, rows columns C]`; its channels are `[row, column, C]` of the
-block. Convolutions take the plain kernel `[k, k, in, out]` and compute what `layers.convolve` does,
+Contract. A map `[N, H, W, C]` in blocks of `rows` x `columns` pixels is
+`[N, H / rows, W / columns, rows columns C]`; its channels are `[row, column, C]` of the block.
+Convolutions take the plain kernel `[k, k, in, out]` and compute what `layers.convolve` does,
 padding included; only where numbers lie differs, and that zeros are multiplied: a matrix unit of
 128 x 128 multiplies them anyway where there are 32 channels.
 
-Along one axis, output pixel n i + p of blocks of n reads pixels n i + p + a - k // 2 under taps a.
-Such a pixel is pixel p' of block i + d, so that the kernel becomes one of blocks,
-`[d, d, p' p' in, p p out]`.
+Along one axis, pixel p of a block of n reads pixels p + a - k // 2 under taps a: n + k - 1 of them,
+which lie in three blocks for k = 3. Blocks that begin one pixel before the map (`shift`) need two:
+with n = 2, (1, 2) reads (0, 1) and (2, 3). So of two layers the first one's result is shifted and
+the second one's is not. Pixels of a shifted map that lie outside of the picture have to be zero
+when it is read (`masked`).
 """
 
 import functools
+import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ttp_jax.networks import transposed
+
+CHANNELS = 128  # of a matrix unit, and numbers in a row of memory
+MOST = (
+    2  # pixels of a block along an axis: placing kernels in larger ones takes longer than they save
+)
 DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
-SQUARE = (2, 2)
-PAIR = (1, 2)
 
 
-def to_blocks(x: jax.Array, block: tuple[int, int] = SQUARE) -> jax.Array:
-    """`[N, H, W, C]`, whose sides the block's divide, in blocks."""
+class Blocks(NamedTuple):
+    """How a map lies. shift: pixels that blocks of more than one begin before it, along an axis."""
+
+    rows: int = 1
+    columns: int = 1
+    shift: int = 0
+
+    @property
+    def pixels(self) -> int:
+        """How many are channels of one."""
+        return self.rows * self.columns
+
+    @property
+    def axes(self) -> 'tuple[_Axis, _Axis]':
+        """Both axes, rows first."""
+        rows, columns = (_Axis(n, self.shift if n > 1 else 0) for n in (self.rows, self.columns))
+        return rows, columns
+
+    def times(self, n: int) -> 'Blocks':
+        """Blocks of n times as many pixels along both axes."""
+        return self._replace(rows=n * self.rows, columns=n * self.columns)
+
+    @property
+    def shifted(self) -> 'Blocks':
+        """The same, beginning one pixel before the map."""
+        return self._replace(shift=1) if self.pixels > 1 else self
+
+
+PLAIN = Blocks()
+PAIR = Blocks(1, 2)
+
+
+class _Axis(NamedTuple):
+    pixels: int
+    shift: int
+
+    def count(self, size: int) -> int:
+        """How many blocks hold `size` pixels."""
+        return -(-(size + self.shift) // self.pixels)
+
+    def size(self, count: int) -> int:
+        """How many pixels so many blocks hold, which are as few as can be."""
+        return (count - (self.shift > 0)) * self.pixels
+
+    def pads(self, size: int) -> tuple[int, int]:
+        """Pixels before and behind the map that its blocks hold as well."""
+        return self.shift, self.count(size) * self.pixels - self.shift - size
+
+
+def suited(channels: int, height: int, width: int) -> Blocks:
+    """The largest blocks that bring a map to no more than `CHANNELS`, columns before rows."""
+    rows = columns = 1
+    while 2 * rows * columns * channels <= CHANNELS:
+        if columns <= rows and columns < MOST and width % (2 * columns) == 0:
+            columns *= 2
+        elif rows < MOST and height % (2 * rows) == 0:
+            rows *= 2
+        else:
+            break
+    return Blocks(rows, columns)
+
+
+def doubling(channels: int, *, times: int) -> list[Blocks]:
+    """Of maps that double so many times, the last to `channels`: square, and each twice the last.
+
+    So that a pixel and its neighbours become a block, and nothing has to be taken apart.
+    """
+    most = MOST if MOST**2 * channels <= CHANNELS else 1
+    return [Blocks(n, n) for n in (max(1, most >> (times - i)) for i in range(times + 1))]
+
+
+def to_blocks(x: jax.Array, blocks: Blocks, margin: int = 0) -> jax.Array:
+    """`[N, H, W, C]`, whose sides the block's divide, in blocks.
+
+    margin: how many blocks of zeros there are to be around them.
+    """
+    if blocks == PLAIN:
+        return x
+    pads = (axis.pads(size) for axis, size in zip(blocks.axes, x.shape[1:3], strict=True))
+    x = jnp.pad(x, ((0, 0), *pads, (0, 0))) if blocks.shift else x
     n, height, width, channels = x.shape
-    rows, columns = block
+    rows, columns = blocks.rows, blocks.columns
     x = x.reshape(n, height // rows, rows, width // columns, columns, channels)
     x = x.transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(n, height // rows, width // columns, rows * columns * channels)
+    x = x.reshape(n, height // rows, width // columns, rows * columns * channels)
+    return jnp.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0))) if margin else x
 
 
-def of_profiles(rows: jax.Array, columns: jax.Array) -> jax.Array:
-    """Blocks of 2 x 2 of maps that are outer products, of `[N, H, C]` and `[N, W, C]`."""
-    n, height, channels = rows.shape
-    rows = rows.reshape(n, height // 2, 1, 2, 1, channels)
-    columns = columns.reshape(n, 1, columns.shape[1] // 2, 1, 2, channels)
-    return (rows * columns).reshape(n, height // 2, -1, 4 * channels)
-
-
-def from_blocks(x: jax.Array, block: tuple[int, int] = SQUARE) -> jax.Array:
+def from_blocks(x: jax.Array, blocks: Blocks) -> jax.Array:
     """The map `[N, H, W, C]` of its blocks."""
+    if blocks == PLAIN:
+        return x
     n, height, width, channels = x.shape
-    rows, columns = block
+    (rows, up), (columns, left) = blocks.axes
     x = x.reshape(n, height, width, rows, columns, -1).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(n, rows * height, columns * width, channels // (rows * columns))
+    x = x.reshape(n, rows * height, columns * width, channels // (rows * columns))
+    size = [axis.size(count) for axis, count in zip(blocks.axes, (height, width), strict=True)]
+    return x[:, up : up + size[0], left : left + size[1]]
 
 
-def convolve(x: jax.Array, kernel: jax.Array, block: tuple[int, int] = SQUARE) -> jax.Array:
-    """Blocks of `in` channels to blocks of `out`, stride 1."""
-    rows, columns = (_taps(kernel.shape[0], pixels) for pixels in block)
-    return _convolve(x, kernel, rows, columns)
+def of_profiles(rows: jax.Array, columns: jax.Array, blocks: Blocks, margin: int = 0) -> jax.Array:
+    """Blocks, not shifted, of maps that are outer products, of `[N, H, C]` and `[N, W, C]`.
+
+    margin: how many blocks of zeros there are to be around them.
+    """
+    rows, columns = (
+        jnp.pad(profile, ((0, 0), (margin * n,) * 2, (0, 0)))
+        for profile, n in ((rows, blocks.rows), (columns, blocks.columns))
+    )
+    n, height, channels = rows.shape
+    rows = rows.reshape(n, height // blocks.rows, 1, blocks.rows, 1, channels)
+    columns = columns.reshape(n, 1, -1, 1, blocks.columns, channels)
+    return (rows * columns).reshape(n, height // blocks.rows, -1, blocks.pixels * channels)
 
 
-def convolve_halving(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Blocks of 2 x 2 to plain `[N, h, w, out]`: stride 2."""
-    taps = _taps(kernel.shape[0], 2)[:, :, :1]
-    return _convolve(x, kernel, taps, taps)
+def masked(x: jax.Array, blocks: Blocks) -> jax.Array:
+    """A map in blocks, with zeros outside of the picture; nothing happens to one without shift."""
+    if not blocks.shift:
+        return x
+    mask = np.repeat(inside(blocks, *x.shape[1:3]), x.shape[3] // blocks.pixels, axis=-1)
+    return jnp.where(mask, x, jnp.zeros((), x.dtype))
 
 
-def convolve_doubling(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Plain `[N, h, w, in]` with every pixel repeated 2 x 2 to blocks of 2 x 2."""
-    taps = _taps(kernel.shape[0], 2).sum(axis=1, keepdims=True)
-    return _convolve(x, kernel, taps, taps)
+def inside(blocks: Blocks, height: int, width: int) -> np.ndarray:
+    """Which pixels are in the picture: `[height, width, pixels]` of a map of so many blocks."""
+    rows, columns = (
+        _inside(axis, count) for axis, count in zip(blocks.axes, (height, width), strict=True)
+    )
+    both = rows[:, None, :, None] & columns[:, None, :]
+    return both.reshape(height, width, blocks.pixels)
+
+
+def _inside(axis: _Axis, count: int) -> np.ndarray:
+    positions = np.arange(count * axis.pixels).reshape(count, axis.pixels) - axis.shift
+    return (positions >= 0) & (positions < axis.size(count))
 
 
 def max_pool_pairs(x: jax.Array) -> jax.Array:
@@ -72,36 +174,80 @@ def max_pool_pairs(x: jax.Array) -> jax.Array:
     return jnp.maximum(*jnp.split(x, 2, axis=-1))
 
 
-def _convolve(x, kernel, rows, columns):
-    """Convolves with the kernel that taps of rows and columns, `[d, p', p, a]`, place in blocks."""
-    (rows, *above_below), (columns, *left_right) = _used(rows), _used(columns)
-    taps = (jnp.asarray(rows, kernel.dtype), jnp.asarray(columns, kernel.dtype))
-    by_block = jnp.einsum('dxpa,eyqb,abio->dexyipqo', *taps, kernel)
-    inputs = kernel.shape[2] * rows.shape[1] * columns.shape[1]
-    outputs = kernel.shape[3] * rows.shape[2] * columns.shape[2]
-    return lax.conv_general_dilated(
-        x,
-        by_block.reshape(*by_block.shape[:2], inputs, outputs),
-        (1, 1),
-        (above_below, left_right),
-        dimension_numbers=DIMENSIONS,
+def convolve(
+    x: jax.Array,
+    kernel: jax.Array,
+    inputs: Blocks,
+    outputs: Blocks,
+    *,
+    stride: int = 1,
+    repeat: int = 1,
+    margin: int = 0,
+) -> jax.Array:
+    """`layers.convolve` of a map in blocks.
+
+    Args:
+      x: the map in `inputs`, zero outside of the picture.
+      kernel: `[k, k, in, out]`, k odd.
+      outputs: how the result is to lie. What is outside of the picture there is arbitrary.
+      stride: of the result's pixels.
+      repeat: how often every pixel of `x` is repeated along both axes first.
+      margin: how many blocks of zeros there are around the map already.
+
+    Raises:
+      ValueError: where a block of the result would begin within one of `x`.
+    """
+    rows, columns = (
+        _placed(before, after, kernel.shape[0], stride, repeat, count - 2 * margin)
+        for before, after, count in zip(inputs.axes, outputs.axes, x.shape[1:3], strict=True)
     )
+    taps = (jnp.asarray(axis.taps, kernel.dtype) for axis in (rows, columns))
+    by_block = jnp.einsum('dxpa,eyqb,abio->dexyipqo', *taps, kernel)
+    channels = math.prod(by_block.shape[2:5])
+    by_block = by_block.reshape(*by_block.shape[:2], channels, -1)
+    padding = [(axis.before - margin, axis.behind - margin) for axis in (rows, columns)]
+    if all(axis.grows and not margin for axis in (rows, columns)):
+        around: Any = tuple(
+            (len(a.taps) - 1 - a.before, len(a.taps) - 1 - a.behind) for a in (rows, columns)
+        )
+        window = transposed.Window((1, 1), around)
+        return transposed.convolve(x, by_block[::-1, ::-1], window)
+    strides = (rows.stride, columns.stride)
+    return lax.conv_general_dilated(x, by_block, strides, padding, dimension_numbers=DIMENSIONS)
 
 
-def _used(taps):
-    """Taps of the blocks that are read at all, and how many there are before and after a block."""
-    used = np.flatnonzero(taps.any(axis=(1, 2, 3)))
-    middle = len(taps) // 2
-    return taps[used[0] : used[-1] + 1], middle - used[0], used[-1] - middle
+class _Placed(NamedTuple):
+    """Where a kernel's taps stand along one axis.
+
+    taps `[d, p', p, a]`: whether pixel p of a block reads pixel p' of block d under tap a. before,
+    behind: blocks of zeros that are read besides the map's.
+    """
+
+    taps: np.ndarray
+    stride: int
+    before: int
+    behind: int
+
+    @property
+    def grows(self) -> bool:
+        """Whether the result has more blocks than the map."""
+        return self.stride == 1 and self.before + self.behind >= len(self.taps)
 
 
 @functools.cache
-def _taps(k: int, pixels: int) -> np.ndarray:
-    """Whether output pixel p reads pixel p' of block d under tap a: `[d, p', p, a]`."""
-    reach = -(-(k // 2) // pixels)
-    taps = np.zeros((2 * reach + 1, pixels, pixels, k), np.float32)
-    for p in range(pixels):
-        for a in range(k):
-            block, pixel = divmod(p + a - k // 2, pixels)
-            taps[block + reach, pixel, p, a] = 1
-    return taps
+def _placed(before: _Axis, after: _Axis, k: int, stride: int, repeat: int, count: int) -> _Placed:
+    """Places taps that read `count` blocks."""
+    step, rest = divmod(stride * after.pixels, repeat * before.pixels)
+    if rest or not step:
+        raise ValueError(
+            f'blocks of {before.pixels} pixels cannot become blocks of {after.pixels} '
+            f'at stride {stride}, every pixel repeated {repeat} times'
+        )
+    position = stride * (np.arange(after.pixels) - after.shift)[:, None]
+    reads = (position + np.arange(k) - k // 2) // repeat
+    block, pixel = np.divmod(reads + before.shift, before.pixels)
+    first, last = int(block.min()), int(block.max())
+    taps = np.zeros((last - first + 1, before.pixels, after.pixels, k), np.float32)
+    taps[block - first, pixel, np.arange(after.pixels)[:, None], np.arange(k)] = 1
+    results = after.count(-(-before.size(count) * repeat // stride))
+    return _Placed(taps, step, -first, step * (results - 1) + last - (count - 1))

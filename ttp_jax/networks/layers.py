@@ -18,11 +18,10 @@ and their weights is the caller's.
            to four times fewer products. Equal to about 5e-6 of the largest value, in float32.
 'blocked'  as 'winograd', and a layer that would move more than a core's caches hold takes a few
            images at a time (`_images_at_once`): for a core by itself, as loops share badly.
-'tpu'      the library's convolution, of people side by side where they have weights of their own
-           (`side_by_side`), and `max_pool` as the library has it: the TPU's compiler arranges both
-           in memory as suits their neighbours.
-'tpu_alone'  as 'tpu', for one set of weights: where the image networks have as many pixels as the
-           image, 2 x 2 of them are channels of one (`blocks`).
+'tpu'      the library's convolution and `max_pool`, as the TPU's compiler arranges both in memory
+           as suits their neighbours; layers of few channels take a few pixels as channels of one
+           (`blocks`), in layouts that `layout` gives. For one set of weights: people who have their
+           own take turns (`many_people`).
 
 `suited_lowering` says which to take where; `experiments/convolution_lowering.py` measures them.
 """
@@ -41,11 +40,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ttp_jax.networks import blocks, correlation, side_by_side, winograd
+from ttp_jax.networks import blocks, correlation, transposed, winograd
+from ttp_jax.networks.blocks import PLAIN, Blocks
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
-LOWERINGS = ('library', 'matmul', 'winograd', 'blocked', 'tpu', 'tpu_alone')
-ON_TPU = ('tpu', 'tpu_alone')
+LOWERINGS = ('library', 'matmul', 'winograd', 'blocked', 'tpu')
+ON_LIBRARY = ('library', 'tpu')
 DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 # PyTorch's default, U(-1, 1) / sqrt(fan in), which the release's image networks start from. Batch
 # norm follows, so that the scale of a kernel sets only how fast Adam turns it: small is fast.
@@ -68,14 +68,23 @@ def suited_lowering(weights: str, *, platform: str) -> str:
     """
     cpu = {'joint': 'winograd', 'private': 'matmul', 'alone': 'blocked'}
     gpu = {'joint': 'library', 'private': 'matmul', 'alone': 'library'}
-    tpu = {'joint': 'tpu_alone', 'private': 'tpu', 'alone': 'tpu_alone'}
+    tpu = dict.fromkeys(cpu, 'tpu')
     return {'cpu': cpu, 'tpu': tpu}.get(platform, gpu)[weights]
 
 
 def convolve(
-    x: jax.Array, kernel: jax.Array, *, stride: int = 1, lowering: str = 'library'
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    stride: int = 1,
+    lowering: str = 'library',
+    inputs: Blocks = PLAIN,
+    outputs: Blocks = PLAIN,
+    margin: int = 0,
 ) -> jax.Array:
     """Convolves `x [N, H, W, in]` with `kernel [k, k, in, out]`, k odd, k // 2 zeros on both sides.
+
+    inputs, outputs, margin: how `x` and the result lie (`blocks.convolve`); plain but with 'tpu'.
 
     Returns:
       `[N, ceil(H / stride), ceil(W / stride), out]`.
@@ -84,10 +93,10 @@ def convolve(
       ValueError: for an unknown lowering.
     """
     _check_lowering(lowering)
+    if inputs.pixels * outputs.pixels > 1:
+        return blocks.convolve(x, kernel, inputs, outputs, stride=stride, margin=margin)
     padding = kernel.shape[0] // 2
-    if lowering in ON_TPU:
-        return side_by_side.convolve(x, kernel, side_by_side.Window(stride, padding))
-    if lowering == 'library':
+    if lowering in ON_LIBRARY:
         return lax.conv_general_dilated(
             x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=DIMENSIONS
         )
@@ -108,8 +117,8 @@ def convolve_transpose(x: jax.Array, kernel: jax.Array, *, lowering: str = 'libr
       ValueError: for an unknown lowering.
     """
     _check_lowering(lowering)
-    if lowering in ON_TPU:
-        return side_by_side.convolve(x, kernel, side_by_side.Window(1, 2, 2, flipped=True))
+    if lowering == 'tpu':
+        return transposed.convolve(x, kernel, transposed.Window((2, 2), ((1, 1), (1, 1))))
     if lowering == 'library':
         return lax.conv_general_dilated(
             x,
@@ -125,17 +134,27 @@ def convolve_transpose(x: jax.Array, kernel: jax.Array, *, lowering: str = 'libr
     return _compute(convolution, x, kernel, lowering)
 
 
-def convolve_upsampled(x: jax.Array, kernel: jax.Array, *, lowering: str = 'library') -> jax.Array:
+def convolve_upsampled(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    lowering: str = 'library',
+    inputs: Blocks = PLAIN,
+    outputs: Blocks = PLAIN,
+) -> jax.Array:
     """`convolve` of `x [N, H, W, in]` with every pixel repeated 2 x 2: `[N, 2H, 2W, out]`, k = 3.
 
     Of three neighbours in the repeated image two are the same pixel, so that this is a transposed
-    convolution with sums of taps for a kernel: 16 instead of 36 products per pixel of `x`.
+    convolution with sums of taps for a kernel: 16 instead of 36 products per pixel of `x`. inputs,
+    outputs: as in `convolve`.
 
     Raises:
       ValueError: for an unknown lowering or another kernel.
     """
     if kernel.shape[:2] != (3, 3):
         raise ValueError(f'kernel is {kernel.shape[0]} x {kernel.shape[1]}, expected 3 x 3')
+    if inputs.pixels * outputs.pixels > 1:
+        return blocks.convolve(x, kernel, inputs, outputs, repeat=2)
     if lowering == 'library':
         return convolve(x.repeat(2, axis=1).repeat(2, axis=2), kernel)
     # Row y of the output reads rows y - 1, y, y + 1 of the repeated image. For an odd row these are
@@ -271,7 +290,7 @@ def max_pool(
 
     The same as `lax.reduce_window`, whose gradient XLA scatters pixel by pixel on a CPU, which is
     five times slower; a TPU's compiler expects it to be the faster one. Where several values are
-    the largest they share the gradient, or one has it all (`ON_TPU`); after a ReLU those are zeros,
+    the largest they share the gradient, or one has it all ('tpu'); after a ReLU those are zeros,
     which pass no gradient on.
 
     Args:
@@ -279,9 +298,9 @@ def max_pool(
       window: 2 or 3.
       padding: how many pixels to add, (before, after) for rows and for columns; they are never the
         largest.
-      lowering: only those of `ON_TPU` differ from the others.
+      lowering: only 'tpu' differs from the others.
     """
-    if lowering in ON_TPU:
+    if lowering == 'tpu':
         sizes, strides = (1, window, window, 1), (1, 2, 2, 1)
         edges = ((0, 0), *padding, (0, 0))
         return lax.reduce_window(x, -jnp.inf, lax.max, sizes, strides, edges)
@@ -309,6 +328,11 @@ def _check_lowering(lowering: str) -> None:
     if lowering not in LOWERINGS:
         names = ', '.join(map(repr, LOWERINGS))
         raise ValueError(f'lowering is {lowering!r}, expected one of {names}')
+
+
+def layout(lowering: str, channels: int, height: int, width: int) -> Blocks:
+    """How a map of so many channels is to lie for a lowering."""
+    return blocks.suited(channels, height, width) if lowering == 'tpu' else PLAIN
 
 
 class SeparableMaps(NamedTuple):
@@ -346,8 +370,8 @@ def _neighbours(profile: jax.Array, k: int) -> jax.Array:
 class Conv(nn.Module):
     """A convolution of odd size. Parameters 'kernel' `[k, k, in, features]` and maybe 'bias'.
 
-    `upsample`: first repeat every pixel 2 x 2 (kernel 3, stride 1). `pixels_in`, `pixels_out`: 4
-    where what comes in, or goes out, is blocked (`blocks`). `dtype` is what it computes and
+    `upsample`: first repeat every pixel 2 x 2 (kernel 3, stride 1). `inputs`, `outputs`, `margin`:
+    how what comes in, and goes out, lies (`blocks`). `dtype` is what it computes and
     returns in (None: the input's); parameters stay float32. Raises ValueError for an even size.
     """
 
@@ -358,8 +382,9 @@ class Conv(nn.Module):
     use_bias: bool = False
     lowering: str = 'library'
     dtype: Any = None
-    pixels_in: int = 1
-    pixels_out: int = 1
+    inputs: Blocks = PLAIN
+    outputs: Blocks = PLAIN
+    margin: int = 0
     kernel_init: Callable = default_init
     bias_init: Callable = nn.initializers.zeros
 
@@ -369,15 +394,14 @@ class Conv(nn.Module):
             raise ValueError(f'{_name(self)}: kernel is {self.kernel}, expected an odd size')
         if isinstance(x, SeparableMaps):
             return self._separable(x)
-        convolution: Callable
-        convolution = functools.partial(convolve, stride=self.stride, lowering=self.lowering)
+        return _apply_kernel(self, self._convolution(), x, self.inputs, self.outputs)
+
+    def _convolution(self) -> Callable:
+        how: dict[str, Any]
+        how = dict(lowering=self.lowering, inputs=self.inputs, outputs=self.outputs)
         if self.upsample:
-            convolution = functools.partial(convolve_upsampled, lowering=self.lowering)
-        if self.pixels_in > 1:
-            convolution = blocks.convolve if self.stride == 1 else blocks.convolve_halving
-        elif self.pixels_out > 1:
-            convolution = blocks.convolve_doubling
-        return _apply_kernel(self, convolution, x, self.pixels_in, self.pixels_out)
+            return functools.partial(convolve_upsampled, **how)
+        return functools.partial(convolve, stride=self.stride, margin=self.margin, **how)
 
     def _separable(self, maps: SeparableMaps) -> jax.Array:
         if self.stride != 1 or self.use_bias:
@@ -386,8 +410,8 @@ class Conv(nn.Module):
         dtype = self.dtype or maps.rows.dtype
         maps = jax.tree.map(lambda profile: profile.astype(dtype), maps)
         kernel = self.param('kernel', self.kernel_init, shape).astype(dtype)
-        if self.pixels_out > 1:
-            return blocks.convolve(blocks.of_profiles(*maps), kernel)
+        if self.inputs.pixels > 1:
+            return self._convolution()(blocks.of_profiles(*maps, self.inputs, self.margin), kernel)
         return convolve_separable(maps, kernel)
 
 
@@ -421,17 +445,17 @@ def _apply_kernel(
     layer: Conv | ConvTranspose,
     convolution: Callable,
     x: jax.Array,
-    pixels_in: int = 1,
-    pixels_out: int = 1,
+    inputs: Blocks = PLAIN,
+    outputs: Blocks = PLAIN,
 ) -> jax.Array:
     dtype = layer.dtype or x.dtype
-    shape = (layer.kernel, layer.kernel, x.shape[-1] // pixels_in, layer.features)
+    shape = (layer.kernel, layer.kernel, x.shape[-1] // inputs.pixels, layer.features)
     kernel = layer.param('kernel', layer.kernel_init, shape)
     y = convolution(x.astype(dtype), kernel.astype(dtype))
     if not layer.use_bias:
         return y
     bias = layer.param('bias', layer.bias_init, (layer.features,)).astype(dtype)
-    return y + _per_pixel(bias, pixels_out)
+    return y + _per_pixel(bias, outputs)
 
 
 def _name(layer: nn.Module) -> str:
@@ -444,15 +468,15 @@ class BatchNorm(nn.Module):
     `[..., channels]` in and out, in the input's dtype; statistics are float32. Parameters 'scale'
     and 'bias'; collection 'batch_stats' holds 'mean' and 'var', which move by `momentum` per call.
     `use_running_average` (attribute or argument) uses the stored statistics instead. With
-    `axis_name` the batch is the whole of that mapped axis, on all devices. `pixels`: 4 for a
-    blocked map (`blocks`), whose channels are those of as many pixels.
+    `axis_name` the batch is the whole of that mapped axis, on all devices. `layout`: how the map
+    lies (`blocks`); pixels outside of the picture have no say in statistics.
     """
 
     use_running_average: bool | None = None
     momentum: float = 0.1
     epsilon: float = 1e-5
     axis_name: str | None = None
-    pixels: int = 1
+    layout: Blocks = PLAIN
     scale_init: Callable = nn.initializers.ones
     bias_init: Callable = nn.initializers.zeros
 
@@ -461,7 +485,7 @@ class BatchNorm(nn.Module):
         use_stored = nn.merge_param(
             'use_running_average', self.use_running_average, use_running_average
         )
-        channels = (x.shape[-1] // self.pixels,)
+        channels = (x.shape[-1] // self.layout.pixels,)
         scale = self.param('scale', self.scale_init, channels)
         bias = self.param('bias', self.bias_init, channels)
         stored_mean = self.variable('batch_stats', 'mean', jnp.zeros, channels)
@@ -470,7 +494,7 @@ class BatchNorm(nn.Module):
             return self._normalised(x, stored_mean.value, stored_var.value, scale, bias)
         # The axis is not bound when a model is initialised outside of its pmap.
         axis_name = None if self.is_initializing() else self.axis_name
-        mean, var, count = _moments(x, axis_name, self.pixels)
+        mean, var, count = _moments(x, axis_name, self.layout)
         if not self.is_initializing():
             stored_mean.value += self.momentum * (mean - stored_mean.value)
             unbiased = var * (count / max(count - 1, 1))
@@ -478,7 +502,7 @@ class BatchNorm(nn.Module):
         return self._normalised(x, mean, var, scale, bias)
 
     def _normalised(self, x, *per_channel):
-        mean, var, scale, bias = (_per_pixel(values, self.pixels) for values in per_channel)
+        mean, var, scale, bias = (_per_pixel(values, self.layout) for values in per_channel)
         return _normalise(x, mean, var, scale, bias, self.epsilon)
 
 
@@ -487,21 +511,21 @@ def _normalise(x, mean, var, scale, bias, epsilon):
     return (x * factor + (bias - mean * factor)).astype(x.dtype)
 
 
-def _per_pixel(values, pixels):
+def _per_pixel(values: jax.Array, layout: Blocks) -> jax.Array:
     """`[C]` to `[pixels C]`; nothing happens for one pixel."""
-    return values if pixels == 1 else jnp.tile(values, pixels)
+    return values if layout.pixels == 1 else jnp.tile(values, layout.pixels)
 
 
-def _moments(x, axis_name, pixels):
+def _moments(x: jax.Array, axis_name: str | None, layout: Blocks):
     """Per channel: mean, biased variance, and how many values, on all devices of `axis_name`."""
+    inside = x.shape[0] * int(blocks.inside(layout, *x.shape[1:3]).sum())
 
     def average(values):
-        local = values.mean(range(values.ndim - 1))
-        local = local if pixels == 1 else local.reshape(pixels, -1).mean(0)
+        total = blocks.masked(values, layout).sum(range(values.ndim - 1))
+        local = total.reshape(layout.pixels, -1).sum(0) / inside
         return lax.pmean(local, axis_name) if axis_name else local
 
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     mean = average(x)
     devices = lax.axis_size(axis_name) if axis_name else 1
-    count = x.size // x.shape[-1] * pixels * devices
-    return mean, average(jnp.square(x - _per_pixel(mean, pixels))), count
+    return mean, average(jnp.square(x - _per_pixel(mean, layout))), inside * devices

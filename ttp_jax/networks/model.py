@@ -23,6 +23,9 @@ import jax.numpy as jnp
 from ttp_jax import heatmaps
 from ttp_jax.networks import backbone, blocks, layers
 
+# Blocks of zeros around what image encoders read. With fewer than the blocks that come of them the
+# TPU's compiler reverses whole maps for the gradient of the kernel.
+MARGIN = 1
 VARIANTS = ('transformer', 'shared_keypoint', 'shared_rotation', 'baseline')
 
 
@@ -113,11 +116,6 @@ class _ConvNormRelu(nn.Module):
     axis_name: str | None
     dtype: Any
 
-    @property
-    def pixels_at_full_size(self) -> int:
-        """How many pixels are channels of one, where there are as many as the image has."""
-        return 4 if self.lowering == 'tpu_alone' else 1
-
     def unit(
         self,
         x: jax.Array | layers.SeparableMaps,
@@ -127,16 +125,31 @@ class _ConvNormRelu(nn.Module):
         **options: Any,
     ) -> jax.Array:
         """One of them, of these names in the parameter tree; options: of `layers.Conv`."""
+        outputs = options.get('outputs', blocks.PLAIN)
         x = layers.Conv(
             features, kernel, lowering=self.lowering, dtype=self.dtype, name=name, **options
         )(x)
         norm = layers.BatchNorm(
             use_running_average=not self.train,
             axis_name=self.axis_name,
-            pixels=options.get('pixels_out', 1),
+            layout=outputs,
             name=name.replace('conv', 'bn'),
         )
-        return nn.relu(norm(x))
+        return blocks.masked(nn.relu(norm(x)), outputs)
+
+    def pair(
+        self,
+        x: jax.Array | layers.SeparableMaps,
+        features: int,
+        stage: int,
+        inputs: blocks.Blocks,
+        outputs: blocks.Blocks,
+        **first: Any,
+    ) -> jax.Array:
+        """The two that a stage is made of. first: options of the first one."""
+        name, between = f'conv{stage}', outputs.shifted
+        x = self.unit(x, features, f'{name}_0', inputs=inputs, outputs=between, **first)
+        return self.unit(x, features, f'{name}_1', inputs=between, outputs=outputs)
 
 
 class ImageEncoder(_ConvNormRelu):
@@ -149,16 +162,25 @@ class ImageEncoder(_ConvNormRelu):
 
     @nn.compact
     def __call__(self, x: jax.Array | layers.SeparableMaps) -> jax.Array:
-        pixels = self.pixels_at_full_size
-        if pixels > 1 and not isinstance(x, layers.SeparableMaps):
-            x = blocks.to_blocks(x)
-        x = self.unit(x, self.width, 'conv1_0', kernel=7, pixels_in=pixels, pixels_out=pixels)
-        x = self.unit(x, self.width, 'conv1_1', pixels_in=pixels, pixels_out=pixels)
-        for stage in (2, 3, 4):
-            features, own = self.width * 2 ** (stage - 1), pixels if stage == 2 else 1
-            x = self.unit(x, features, f'conv{stage}_0', stride=2, pixels_in=own)
-            x = self.unit(x, features, f'conv{stage}_1')
-        return x
+        height, width = _size_of(x)
+        inputs = layers.layout(self.lowering, self.width, height, width)
+        if not isinstance(x, layers.SeparableMaps):
+            x = blocks.to_blocks(x, inputs, MARGIN)
+        for stage in (1, 2, 3, 4):
+            first = dict(kernel=7, margin=MARGIN) if stage == 1 else dict(stride=2)
+            features, shrink = self.width * 2 ** (stage - 1), 2 ** (stage - 1)
+            outputs = layers.layout(self.lowering, features, height // shrink, width // shrink)
+            x = self.pair(x, features, stage, inputs, outputs, **first)
+            inputs = outputs
+        assert isinstance(x, jax.Array)
+        return blocks.from_blocks(x, inputs)
+
+
+def _size_of(maps: jax.Array | layers.SeparableMaps) -> tuple[int, int]:
+    """Height and width."""
+    if isinstance(maps, layers.SeparableMaps):
+        return maps.rows.shape[1], maps.columns.shape[1]
+    return maps.shape[1], maps.shape[2]
 
 
 class Renderer(_ConvNormRelu):
@@ -166,22 +188,25 @@ class Renderer(_ConvNormRelu):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        channels, pixels = x.shape[-1], 1
-        for stage in (1, 2, 3, 4):
-            channels, pixels = channels // 2, self.pixels_at_full_size if stage == 4 else 1
-            x = self.unit(x, channels, f'conv{stage}_0', upsample=stage > 1, pixels_out=pixels)
-            x = self.unit(x, channels, f'conv{stage}_1', pixels_in=pixels, pixels_out=pixels)
+        channels, inputs = x.shape[-1], blocks.PLAIN
+        lies = [blocks.PLAIN] * 4
+        if self.lowering == 'tpu':
+            lies = blocks.doubling(channels // 16, times=3)
+        for stage, outputs in enumerate(lies, start=1):
+            channels //= 2
+            x = self.pair(x, channels, stage, inputs, outputs, upsample=stage > 1)
+            inputs = outputs
         x = layers.Conv(
             3,
             3,
             use_bias=True,
             lowering=self.lowering,
             dtype=self.dtype,
-            pixels_in=pixels,
-            pixels_out=pixels,
+            inputs=inputs,
+            outputs=inputs,
             name='image',
         )(x)
-        return x if pixels == 1 else blocks.from_blocks(x)
+        return blocks.from_blocks(x, inputs)
 
 
 class PoseModel(nn.Module):

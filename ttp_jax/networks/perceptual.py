@@ -19,6 +19,7 @@ import numpy as np
 
 from ttp_jax import geometry
 from ttp_jax.networks import blocks, layers
+from ttp_jax.networks.blocks import PAIR
 
 Weights = Mapping[str, jax.Array]
 
@@ -67,9 +68,17 @@ def random_features(
     weights: Weights, images: jax.Array, lowering: str = 'library'
 ) -> list[jax.Array]:
     """Three untrained stages of convolution and ReLU, each after the first at half the size."""
-    maps, x = [], images
-    for i in range(len(RANDOM_STAGES)):
-        x = jax.nn.relu(_conv(weights, f'conv{i}', x, lowering, stride=2 if i else 1))
+    height, width = images.shape[1:3]
+    inputs = layers.layout(lowering, RANDOM_STAGES[0], height, width)
+    maps, x = [], blocks.to_blocks(images, inputs)
+    for i, features in enumerate(RANDOM_STAGES):
+        kernel, bias = _parameters(weights, f'conv{i}', x.dtype)
+        outputs = layers.layout(lowering, features, -(-height >> i), -(-width >> i))
+        stride = 2 if i else 1
+        x = layers.convolve(
+            x, kernel, stride=stride, lowering=lowering, inputs=inputs, outputs=outputs
+        )
+        x, inputs = jax.nn.relu(x + jnp.tile(bias, outputs.pixels)), outputs
         maps.append(x)
     return maps
 
@@ -116,7 +125,7 @@ def vgg16_features(
     In torchvision's numbering these are the outputs of `features` cut at 4, 9, 14, 21 and 28. On a
     TPU relu1_2 is in blocks of 1 x 2 pixels: its 64 channels would use a quarter of a matrix unit.
     """
-    if lowering in layers.ON_TPU:
+    if lowering == 'tpu':
         first = _first_slice_in_pairs(weights, images)
         maps, x = [first], blocks.max_pool_pairs(first)
     else:
@@ -137,10 +146,11 @@ def _first_slice(weights: Weights, x: jax.Array, lowering: str) -> jax.Array:
 
 
 def _first_slice_in_pairs(weights: Weights, x: jax.Array) -> jax.Array:
-    x = blocks.to_blocks(x, blocks.PAIR)
-    for i in VGG16_SLICES[0]:
+    x, inputs = blocks.to_blocks(x, PAIR), PAIR
+    for i, outputs in zip(VGG16_SLICES[0], (PAIR.shifted, PAIR), strict=True):
         kernel, bias = _parameters(weights, f'features.{i}', x.dtype)
-        x = jax.nn.relu(blocks.convolve(x, kernel, blocks.PAIR) + jnp.tile(bias, 2))
+        x = blocks.convolve(x, kernel, inputs, outputs) + jnp.tile(bias, PAIR.pixels)
+        x, inputs = blocks.masked(jax.nn.relu(x), outputs), outputs
     return x
 
 

@@ -1,9 +1,10 @@
 """How many people are personalized at once, and where, when nobody says.
 
 A person who joins a chunk brings private weights, their gradient and Adam's moments, a clip, and
-what the forward pass leaves for the backward pass. On accelerators more people at once are faster,
-so memory decides. On a CPU each device is one core and takes one person: a second one only pushes
-the first from the caches (measured: experiments/throughput.py).
+what the forward pass leaves for the backward pass. On accelerators memory decides: on a GPU more
+people at once are faster; on a TPU they take turns, and a step's memory is there once. On a CPU
+each device is one core and takes one person: a second one only pushes the first from the caches
+(measured: experiments/throughput.py).
 """
 
 import functools
@@ -12,6 +13,7 @@ import os
 import pathlib
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +23,18 @@ from ttp_jax.networks.perceptual import Perceptual
 from ttp_jax.objectives.objective import Objective
 from ttp_jax.personalize import inner_loop, partition
 
-# Weights, gradient, two moments, and a copy while they are replaced.
-_COPIES = 5
+_KEPT = 3  # weights and two moments
+_PASSING = 2  # gradient, and a copy while weights are replaced
 # XLA's plans hold up to 2.6 times what is kept: gathered columns, and gradients under way.
 _OVERHEAD = 3
 _SHARE = 0.8  # of the free memory; the rest is for predictions and for what others need
+
+
+class Needs(NamedTuple):
+    """Bytes: of one more person in a chunk, and of a step that people take one after the other."""
+
+    each: int
+    once: int = 0
 
 
 def activation_bytes(
@@ -78,18 +87,25 @@ def activation_bytes(
     return sum(x.size * x.dtype.itemsize for x in kept if (x.shape, x.dtype) not in known)
 
 
-def person_bytes(trainable: partition.Flat, *rest, **how) -> int:
-    """What one more person in a chunk takes at most; arguments of `activation_bytes`."""
+def needs(trainable: partition.Flat, *rest, in_turn: bool = False, **how) -> Needs:
+    """What people take at most besides their clips.
+
+    Args:
+      trainable: with the others, arguments of `activation_bytes`.
+      in_turn: whether people of one device take their steps one after the other.
+    """
     weights = sum(leaf.size * leaf.dtype.itemsize for leaf in trainable.values())
-    return _COPIES * weights + _OVERHEAD * activation_bytes(trainable, *rest, **how)
+    step = _PASSING * weights + _OVERHEAD * activation_bytes(trainable, *rest, **how)
+    return Needs(_KEPT * weights, step) if in_turn else Needs(_KEPT * weights + step)
 
 
-def people_at_once(bytes_each: int, devices: Sequence[jax.Device]) -> int:
-    """How many people the devices take together, at least one."""
+def people_at_once(needs: Needs, devices: Sequence[jax.Device]) -> int:
+    """How many people the devices take together, at least one; needs: their clips included."""
     if devices[0].platform == 'cpu':
-        return max(1, min(len(devices), math.floor(_SHARE * free_bytes() / bytes_each)))
-    free = min(_free_on(device) for device in devices)
-    return len(devices) * max(1, math.floor(_SHARE * free / bytes_each))
+        free = _SHARE * free_bytes() - needs.once
+        return max(1, min(len(devices), math.floor(free / needs.each)))
+    free = _SHARE * min(_free_on(device) for device in devices) - needs.once
+    return len(devices) * max(1, math.floor(free / needs.each))
 
 
 def _free_on(device: jax.Device) -> float:

@@ -108,7 +108,7 @@ def make_runner(
     """
     mesh = Mesh(np.array(devices or jax.local_devices()), (PEOPLE,))
     method = method._replace(spec=method.spec.suited_to(platform_of(mesh)))
-    lowering = method.model.lowering if method.model.lowering in layers.ON_TPU else 'library'
+    lowering = method.model.lowering if method.model.lowering in layers.ON_LIBRARY else 'library'
     before = functools.partial(
         predict_frames, model=method.model.clone(lowering=lowering), spec=method.spec
     )
@@ -120,7 +120,7 @@ def make_runner(
 
     return Runner(
         predicting(method.looks),
-        lift_loop(one_person(method), mesh=mesh),
+        lift_loop(one_person(method), mesh=mesh, turns=in_turn(method.model.lowering)),
         segment,
         mesh,
         predicting(careful(method)) if taught else None,
@@ -133,22 +133,39 @@ def platform_of(mesh: Mesh) -> str:
     return mesh.devices.flat[0].platform
 
 
-def lift_loop(loop: Loop, *, mesh: Mesh) -> Loop:
-    """The loop's functions for a chunk of people: a leading axis on all that is private."""
+def in_turn(lowering: str) -> bool:
+    """Whether people of one device are worked for one after the other, and not side by side."""
+    return lowering == 'tpu'
+
+
+def lift_loop(loop: Loop, *, mesh: Mesh, turns: bool = False) -> Loop:
+    """The loop's functions for a chunk of people: a leading axis on all that is private.
+
+    turns: whether people of one device take turns. They are side by side otherwise, and products
+    have everyone's weights.
+    """
+    over_people = _in_turn if turns else _over_people
     lift = functools.partial(_lift, mesh=mesh)
     return Loop(
         lift(loop.start, (None, 0)),
-        lift(loop.learn, (0, None, 0, 0, None), donate_argnums=0),
-        lift(loop.predict, (0, None, 0, None), donate_argnums=0),
+        lift(loop.learn, (0, None, 0, 0, None), over_people=over_people, donate_argnums=0),
+        lift(loop.predict, (0, None, 0, None), over_people=over_people, donate_argnums=0),
         loop.predicts_while_learning,
     )
 
 
-def _lift(function: Callable, in_axes: tuple[int | None, ...], *, mesh: Mesh, **jit) -> Callable:
+def _lift(
+    function: Callable,
+    in_axes: tuple[int | None, ...],
+    *,
+    mesh: Mesh,
+    over_people: Callable | None = None,
+    **jit,
+) -> Callable:
     """The function over people (axis 0; None: shared), compiled and spread over the mesh."""
     specs = tuple(PartitionSpec(*(PEOPLE,) * (axis == 0)) for axis in in_axes)
     mapped = jax.shard_map(
-        _over_people(function, in_axes),
+        (over_people or _over_people)(function, in_axes),
         mesh=mesh,
         in_specs=specs,
         out_specs=PartitionSpec(PEOPLE),
@@ -165,21 +182,56 @@ def _over_people(function: Callable, in_axes: tuple[int | None, ...]) -> Callabl
     """`jax.vmap(function, in_axes)`; of one person the function itself, traced in half the time."""
 
     def apply(*arguments):
-        people = {
-            len(leaf)
-            for tree, axis in zip(arguments, in_axes, strict=True)
-            if axis == 0
-            for leaf in jax.tree.leaves(tree)
-        }
-        if people != {1}:
+        if _count(arguments, in_axes) != 1:
             return jax.vmap(function, in_axes)(*arguments)
-        alone = (
-            tree if axis is None else jax.tree.map(lambda leaf: leaf[0], tree)
-            for tree, axis in zip(arguments, in_axes, strict=True)
-        )
-        return jax.tree.map(lambda leaf: leaf[None], function(*alone))
+        result = function(*_person(0, arguments, in_axes))
+        return jax.tree.map(lambda leaf: leaf[None], result)
 
     return apply
+
+
+def _in_turn(function: Callable, in_axes: tuple[int | None, ...]) -> Callable:
+    """The function for one person after the other; it returns what its first argument becomes.
+
+    Everyone's state is changed where it is, and what a step holds is there once: so a device has
+    room for many. A matrix unit of which one person's layers fill every lane gains nothing from a
+    second person's beside them.
+    """
+
+    def apply(state, *others):
+        def turn(i, state):
+            mine = function(*_person(i, (state, *others), in_axes))
+            return jax.tree.map(functools.partial(_replaced, i=i), state, mine)
+
+        people = _count((state, *others), in_axes)
+        if people == 1:
+            return turn(0, state)
+        return jax.lax.fori_loop(0, people, turn, state)
+
+    return apply
+
+
+def _replaced(everyone: jax.Array, mine: jax.Array, *, i) -> jax.Array:
+    return jax.lax.dynamic_update_index_in_dim(everyone, mine, i, 0)
+
+
+def _person(i, arguments: Sequence, in_axes: Sequence[int | None]) -> list:
+    """The arguments of person `i`."""
+    return [
+        tree if axis is None else jax.tree.map(lambda leaf: leaf[i], tree)
+        for tree, axis in zip(arguments, in_axes, strict=True)
+    ]
+
+
+def _count(arguments: Sequence, in_axes: Sequence[int | None]) -> int:
+    """How many people there are."""
+    (people,) = {
+        len(leaf)
+        for tree, axis in zip(arguments, in_axes, strict=True)
+        if axis == 0
+        for leaf in jax.tree.leaves(tree)
+    }
+    return people
 
 
 def person_keys(people: Sequence[clips.Clip], seed: int) -> jax.Array:

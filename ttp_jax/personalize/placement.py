@@ -45,7 +45,7 @@ class Placement(NamedTuple):
 def place(
     people: Sequence[clips.Clip],
     *,
-    person_bytes: int,
+    needs: capacity.Needs,
     people_per_chunk: int = 0,
     lowering: str = 'auto',
 ) -> Placement:
@@ -53,7 +53,7 @@ def place(
 
     Args:
       people: those of this process; first frames are decoded, to know their sizes.
-      person_bytes: what one person takes at most besides their frames (`capacity.person_bytes`).
+      needs: what people take at most besides their frames.
       people_per_chunk: how many to adapt at once; 0: as many as memory holds, on a CPU one a core.
       lowering: of convolutions with private weights; 'auto': what suits the devices.
     """
@@ -61,7 +61,8 @@ def place(
     groups = buckets(lengths, [clips.frame_size(clip) for clip in people])
     local = jax.local_devices()
     most = [
-        people_per_chunk or capacity.people_at_once(person_bytes + group.clip_bytes, local)
+        people_per_chunk
+        or capacity.people_at_once(needs._replace(each=needs.each + group.clip_bytes), local)
         for group in groups
     ]
     devices = local[: max(1, min(len(people), *most))] if groups else local

@@ -222,11 +222,13 @@ class Run:
     def placement(self) -> placement.Placement:
         """Who is adapted side by side, where and how: as the config says, or as suits and fits."""
         config, shared = self.config.personalize, self.shared
-        person_bytes = capacity.person_bytes(
+        computing = self.computing('personalize', 'private')
+        needs = capacity.needs(
             shared.trainable,
             shared.frozen,
             shared.batch_stats,
-            model=self.model.clone(**self.computing('personalize', 'private')),
+            in_turn=many_people.in_turn(computing['lowering']),
+            model=self.model.clone(**computing),
             perceptual=self.perceptual,
             objective=self.adapts_by,
             size=self.spec.size,
@@ -235,7 +237,7 @@ class Run:
         )
         return placement.place(
             self.people,
-            person_bytes=person_bytes,
+            needs=needs,
             people_per_chunk=config.people_per_chunk,
             lowering=config.lowering,
         )
