@@ -25,11 +25,14 @@ if accelerator.has_compiler():
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from ttp_jax import geometry
-from ttp_jax.networks import layers
+from ttp_jax.networks import blocks, layers
+from ttp_jax.networks.blocks import PLAIN, Blocks
 
 IMAGES, SIDE = 8, 64
+SQUARE = Blocks(2, 2)
 Row = dict[str, Any]
 
 
@@ -68,7 +71,20 @@ def repeated(lowering: str) -> tuple[Callable, list]:
     return gradients(layer), [images(64), *kernels, doubled]
 
 
-def private(lowering: str) -> tuple[Callable, list]:
+def narrow(between: Blocks, outputs: Blocks) -> tuple[Callable, list]:
+    """Two layers of 32 channels, whose maps lie like that between and after them."""
+
+    def layer(x, first, second):
+        x = layers.convolve(x, first, inputs=outputs, outputs=between)
+        x = blocks.masked(jax.nn.relu(x), between)
+        return layers.convolve(x, second, inputs=between, outputs=outputs)
+
+    height, width = SIDE // outputs.rows, SIDE // outputs.columns
+    features, kernel = (IMAGES, height, width, 32 * outputs.pixels), (3, 3, 32, 32)
+    return gradients(layer), [features, kernel, kernel, features]
+
+
+def private(lowering: str, *, in_turn: bool = False) -> tuple[Callable, list]:
     """Two layers of four people, each with their own weights."""
 
     def layer(x, first, second):
@@ -76,8 +92,10 @@ def private(lowering: str) -> tuple[Callable, list]:
         return layers.convolve(x, second, lowering=lowering)
 
     features, kernel = (IMAGES // 2, SIDE // 2, SIDE // 2, 64), (3, 3, 64, 64)
-    shapes = [features, kernel, kernel, features]
-    return gradients(jax.vmap(layer)), [(4, *shape) for shape in shapes]
+    shapes = [(4, *shape) for shape in (features, kernel, kernel, features)]
+    if in_turn:
+        return lambda *people: lax.map(lambda mine: gradients(layer)(*mine), people), shapes
+    return gradients(jax.vmap(layer)), shapes
 
 
 def crops(packed: bool) -> tuple[Callable, list]:
@@ -109,8 +127,13 @@ WAYS: dict[str, dict[str, tuple[Callable, list]]] = {
     },
     'private weights': {
         'grouped convolution': private('library'),
-        'side by side': private('tpu'),
+        'in turn': private('tpu', in_turn=True),
         'products': private('matmul'),
+    },
+    'layers of 32 channels': {
+        'plain': narrow(PLAIN, PLAIN),
+        '2 x 2 pixels as channels': narrow(SQUARE, SQUARE),
+        '... shifted between': narrow(SQUARE.shifted, SQUARE),
     },
     'crops': {'three channels': crops(False), 'packed': crops(True)},
 }

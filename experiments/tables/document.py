@@ -49,7 +49,7 @@ def write(
         for data in DATA:
             here = [group for group in found if (group.size, group.data) == (size, data)]
             if here:
-                parts.append(f'# {DATA[data].capitalize()}, {size} size')
+                parts.append(f'# {DATA[data][0].upper()}{DATA[data][1:]}, {size} size')
                 parts += [_table(table, here) for table in FILES]
                 parts += [_claims(here), _training_people(here), _who_is_hurt(here)]
                 names = figures.draw_all(folder / 'figures', f'{size}_{data}', here)

@@ -1,5 +1,7 @@
 """Many people: the functions of one person's loop, lifted with vmap and spread over devices.
 
+Where convolutions are computed for a TPU, people of one device take turns instead (`_in_turn`).
+
 Contract: a person's result depends on the person, the weights and the seed, not on who else is
 there, nor on how many people share a chunk or a device. No collective: people are independent. One
 whose frames cannot be read has a result that says so; the others of the chunk go on.
