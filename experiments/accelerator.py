@@ -242,12 +242,8 @@ def method_of(problem: Problem, devices: Sequence):
     from ttp_jax.personalize import placement
     from ttp_jax.run import method
 
-    setting, lowering = problem.setting, problem.setting.lowering
-    platform = devices[0].platform
-    if lowering == 'auto':
-        lowering = placement.private_lowering(
-            setting.people * len(devices), devices=len(devices), platform=platform
-        )
+    setting, platform = problem.setting, devices[0].platform
+    lowering = lowering_of(setting, platform)
     config = problem.config.copy_and_resolve_references()
     config.personalize.update(dtype=setting.dtype, parts=setting.parts)
     shared = placement.shared_lowering(lowering, platform=platform)
@@ -258,6 +254,16 @@ def method_of(problem: Problem, devices: Sequence):
         lowering=lowering,
         spec=problem.spec,
     )._replace(epochs=1)
+
+
+def lowering_of(setting: Setting, platform: str) -> str:
+    """How layers with private weights are computed."""
+    from ttp_jax.personalize import placement
+
+    if setting.lowering != 'auto':
+        return setting.lowering
+    together = setting.people * setting.chips
+    return placement.private_lowering(together, devices=setting.chips, platform=platform)
 
 
 def clips(problem: Problem, people: int):
@@ -384,7 +390,8 @@ def compiled_row(setting: Setting, *, text_to: pathlib.Path | None = None) -> Ro
         'argument_bytes': memory.argument_size_in_bytes,
         'held_bytes': held,
         'shared_bytes': shared,
-        'in_turn': setting.task == 'personalization' and setting.lowering in ('auto', 'tpu'),
+        'in_turn': setting.task == 'personalization'
+        and many_people.in_turn(lowering_of(setting, 'tpu')),
         'collectives': {k: v._asdict() for k, v in compiled_text.collectives(text).items()},
         'compile_seconds': round(seconds, 1),
         **provenance(),

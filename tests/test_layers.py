@@ -403,6 +403,14 @@ def test_batch_norm_reduces_bfloat16_in_float32():
     )
 
 
+def test_batch_norm_takes_vectors_too():
+    x = normal(0, 6, 3)
+    norm = layers.BatchNorm(use_running_average=False)
+    variables = norm.init(jax.random.key(0), x)
+    found, _ = norm.apply(variables, x, mutable='batch_stats')
+    assert_close(found, (x - x.mean(0)) / jnp.sqrt(x.var(0) + 1e-5))
+
+
 def test_batch_norm_must_be_told_its_mode_once():
     with pytest.raises(ValueError, match='use_running_average'):
         layers.BatchNorm().init(jax.random.key(0), normal(0, 2, 2, 2, 5))
@@ -440,7 +448,8 @@ def test_blocks_of_pixels_are_convolved_as_the_pixels_are(inputs, k, stride, rep
         return strided('library', stride)(x, kernel)
 
     expected = output_and_gradients(plain, x, kernel)
-    for outputs in (same, same.times(2).shifted):
+    twice = Blocks(2 * same.rows, 2 * same.columns)
+    for outputs in (same, twice.shifted):
 
         def in_blocks(x, kernel, outputs=outputs):
             how = dict(stride=stride, repeat=repeat)

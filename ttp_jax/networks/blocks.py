@@ -15,6 +15,7 @@ when it is read (`masked`).
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -25,9 +26,6 @@ from jax import lax
 from ttp_jax.networks import transposed
 
 CHANNELS = 128  # of a matrix unit, and numbers in a row of memory
-MOST = (
-    2  # pixels of a block along an axis: placing kernels in larger ones takes longer than they save
-)
 DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 
 
@@ -48,10 +46,6 @@ class Blocks(NamedTuple):
         """Both axes, rows first."""
         rows, columns = (_Axis(n, self.shift if n > 1 else 0) for n in (self.rows, self.columns))
         return rows, columns
-
-    def times(self, n: int) -> 'Blocks':
-        """Blocks of n times as many pixels along both axes."""
-        return self._replace(rows=n * self.rows, columns=n * self.columns)
 
     @property
     def shifted(self) -> 'Blocks':
@@ -81,25 +75,22 @@ class _Axis(NamedTuple):
 
 
 def suited(channels: int, height: int, width: int) -> Blocks:
-    """The largest blocks that bring a map to no more than `CHANNELS`, columns before rows."""
-    rows = columns = 1
-    while 2 * rows * columns * channels <= CHANNELS:
-        if columns <= rows and columns < MOST and width % (2 * columns) == 0:
-            columns *= 2
-        elif rows < MOST and height % (2 * rows) == 0:
-            rows *= 2
-        else:
-            break
+    """The largest blocks of 2 x 2 that bring a map to no more than `CHANNELS`, columns before rows.
+
+    Larger ones save less than it takes to place kernels in them.
+    """
+    columns = 2 if width % 2 == 0 and 2 * channels <= CHANNELS else 1
+    rows = 2 if height % 2 == 0 and 2 * columns * channels <= CHANNELS else 1
     return Blocks(rows, columns)
 
 
 def doubling(channels: int, *, times: int) -> list[Blocks]:
-    """Of maps that double so many times, the last to `channels`: square, and each twice the last.
+    """Of maps that double so many times, the last to `channels`: plain, and the last perhaps 2 x 2.
 
-    So that a pixel and its neighbours become a block, and nothing has to be taken apart.
+    So that a pixel and its copies become a block, and nothing has to be taken apart.
     """
-    most = MOST if MOST**2 * channels <= CHANNELS else 1
-    return [Blocks(n, n) for n in (max(1, most >> (times - i)) for i in range(times + 1))]
+    last = Blocks(2, 2) if 4 * channels <= CHANNELS else PLAIN
+    return [*[PLAIN] * times, last]
 
 
 def to_blocks(x: jax.Array, blocks: Blocks, margin: int = 0) -> jax.Array:
@@ -152,6 +143,18 @@ def masked(x: jax.Array, blocks: Blocks) -> jax.Array:
         return x
     mask = np.repeat(inside(blocks, *x.shape[1:3]), x.shape[3] // blocks.pixels, axis=-1)
     return jnp.where(mask, x, jnp.zeros((), x.dtype))
+
+
+def per_pixel(values: jax.Array, blocks: Blocks) -> jax.Array:
+    """What every channel has, `[C]`, for every pixel of a block: `[pixels C]`."""
+    return values if blocks.pixels == 1 else jnp.tile(values, blocks.pixels)
+
+
+def count(blocks: Blocks, shape: Sequence[int]) -> int:
+    """How many pixels of pictures a map of that shape has."""
+    if not blocks.shift:
+        return math.prod(shape[:-1]) * blocks.pixels
+    return shape[0] * int(inside(blocks, *shape[1:3]).sum())
 
 
 def inside(blocks: Blocks, height: int, width: int) -> np.ndarray:

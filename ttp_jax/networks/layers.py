@@ -455,7 +455,7 @@ def _apply_kernel(
     if not layer.use_bias:
         return y
     bias = layer.param('bias', layer.bias_init, (layer.features,)).astype(dtype)
-    return y + _per_pixel(bias, outputs)
+    return y + blocks.per_pixel(bias, outputs)
 
 
 def _name(layer: nn.Module) -> str:
@@ -502,7 +502,7 @@ class BatchNorm(nn.Module):
         return self._normalised(x, mean, var, scale, bias)
 
     def _normalised(self, x, *per_channel):
-        mean, var, scale, bias = (_per_pixel(values, self.layout) for values in per_channel)
+        mean, var, scale, bias = (blocks.per_pixel(values, self.layout) for values in per_channel)
         return _normalise(x, mean, var, scale, bias, self.epsilon)
 
 
@@ -511,21 +511,16 @@ def _normalise(x, mean, var, scale, bias, epsilon):
     return (x * factor + (bias - mean * factor)).astype(x.dtype)
 
 
-def _per_pixel(values: jax.Array, layout: Blocks) -> jax.Array:
-    """`[C]` to `[pixels C]`; nothing happens for one pixel."""
-    return values if layout.pixels == 1 else jnp.tile(values, layout.pixels)
-
-
 def _moments(x: jax.Array, axis_name: str | None, layout: Blocks):
     """Per channel: mean, biased variance, and how many values, on all devices of `axis_name`."""
-    inside = x.shape[0] * int(blocks.inside(layout, *x.shape[1:3]).sum())
+    count = blocks.count(layout, x.shape)
 
     def average(values):
         total = blocks.masked(values, layout).sum(range(values.ndim - 1))
-        local = total.reshape(layout.pixels, -1).sum(0) / inside
+        local = total.reshape(layout.pixels, -1).sum(0) / count
         return lax.pmean(local, axis_name) if axis_name else local
 
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     mean = average(x)
     devices = lax.axis_size(axis_name) if axis_name else 1
-    return mean, average(jnp.square(x - _per_pixel(mean, layout))), inside * devices
+    return mean, average(jnp.square(x - blocks.per_pixel(mean, layout))), count * devices

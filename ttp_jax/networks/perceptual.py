@@ -9,6 +9,7 @@ Choices: `random` (untrained convolutions, the default where there are no weight
 paper's), `squeezenet`; the last two from a file of arrays.
 """
 
+import functools
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -19,7 +20,7 @@ import numpy as np
 
 from ttp_jax import geometry
 from ttp_jax.networks import blocks, layers
-from ttp_jax.networks.blocks import PAIR
+from ttp_jax.networks.blocks import PAIR, PLAIN, Blocks
 
 Weights = Mapping[str, jax.Array]
 
@@ -50,13 +51,15 @@ class Perceptual(NamedTuple):
             return self.features(self.weights, images, self.lowering)
 
 
-def _conv(weights: Weights, name: str, x: jax.Array, lowering: str, stride: int = 1) -> jax.Array:
-    kernel, bias = _parameters(weights, name, x.dtype)
-    return layers.convolve(x, kernel, stride=stride, lowering=lowering) + bias
-
-
-def _parameters(weights: Weights, name: str, dtype) -> tuple[jax.Array, jax.Array]:
-    return weights[f'{name}.weight'].astype(dtype), weights[f'{name}.bias'].astype(dtype)
+def _conv(
+    weights: Weights, name: str, x: jax.Array, lowering: str, *lies: Blocks, stride: int = 1
+) -> jax.Array:
+    """A layer with its bias; lies: how maps lie before and after it (`blocks`), if not plain."""
+    inputs, outputs = lies or (PLAIN, PLAIN)
+    kernel = weights[f'{name}.weight'].astype(x.dtype)
+    bias = weights[f'{name}.bias'].astype(x.dtype)
+    y = layers.convolve(x, kernel, stride=stride, lowering=lowering, inputs=inputs, outputs=outputs)
+    return y + blocks.per_pixel(bias, outputs)
 
 
 # --- random features -------------------------------------------------------------------------
@@ -72,13 +75,10 @@ def random_features(
     inputs = layers.layout(lowering, RANDOM_STAGES[0], height, width)
     maps, x = [], blocks.to_blocks(images, inputs)
     for i, features in enumerate(RANDOM_STAGES):
-        kernel, bias = _parameters(weights, f'conv{i}', x.dtype)
         outputs = layers.layout(lowering, features, -(-height >> i), -(-width >> i))
-        stride = 2 if i else 1
-        x = layers.convolve(
-            x, kernel, stride=stride, lowering=lowering, inputs=inputs, outputs=outputs
-        )
-        x, inputs = jax.nn.relu(x + jnp.tile(bias, outputs.pixels)), outputs
+        lies, stride = (inputs, outputs), 2 if i else 1
+        x = jax.nn.relu(_conv(weights, f'conv{i}', x, lowering, *lies, stride=stride))
+        inputs = outputs
         maps.append(x)
     return maps
 
@@ -125,32 +125,23 @@ def vgg16_features(
     In torchvision's numbering these are the outputs of `features` cut at 4, 9, 14, 21 and 28. On a
     TPU relu1_2 is in blocks of 1 x 2 pixels: its 64 channels would use a quarter of a matrix unit.
     """
-    if lowering == 'tpu':
-        first = _first_slice_in_pairs(weights, images)
-        maps, x = [first], blocks.max_pool_pairs(first)
-    else:
-        first = _first_slice(weights, images, lowering)
-        maps, x = [first], layers.max_pool(first, 2, lowering=lowering)
+    first = _first_slice(weights, images, lowering)
+    pool = functools.partial(layers.max_pool, window=2, lowering=lowering)
+    maps, x = [first], blocks.max_pool_pairs(first) if lowering == 'tpu' else pool(first)
     for group in VGG16_SLICES[1:]:
         for i in group:
-            x = layers.max_pool(x, 2, lowering=lowering) if i in VGG16_POOLED[1:] else x
+            x = pool(x) if i in VGG16_POOLED[1:] else x
             x = jax.nn.relu(_conv(weights, f'features.{i}', x, lowering))
         maps.append(x)
     return maps
 
 
-def _first_slice(weights: Weights, x: jax.Array, lowering: str) -> jax.Array:
-    for i in VGG16_SLICES[0]:
-        x = jax.nn.relu(_conv(weights, f'features.{i}', x, lowering))
-    return x
-
-
-def _first_slice_in_pairs(weights: Weights, x: jax.Array) -> jax.Array:
-    x, inputs = blocks.to_blocks(x, PAIR), PAIR
-    for i, outputs in zip(VGG16_SLICES[0], (PAIR.shifted, PAIR), strict=True):
-        kernel, bias = _parameters(weights, f'features.{i}', x.dtype)
-        x = blocks.convolve(x, kernel, inputs, outputs) + jnp.tile(bias, PAIR.pixels)
-        x, inputs = blocks.masked(jax.nn.relu(x), outputs), outputs
+def _first_slice(weights: Weights, images: jax.Array, lowering: str) -> jax.Array:
+    layout = PAIR if lowering == 'tpu' else PLAIN
+    x, inputs = blocks.to_blocks(images, layout), layout
+    for i, outputs in zip(VGG16_SLICES[0], (layout.shifted, layout), strict=True):
+        x = jax.nn.relu(_conv(weights, f'features.{i}', x, lowering, inputs, outputs))
+        x, inputs = blocks.masked(x, outputs), outputs
     return x
 
 

@@ -114,7 +114,6 @@ def make_runner(
     before = functools.partial(
         predict_frames, model=method.model.clone(lowering=lowering), spec=method.spec
     )
-
     taught = method.objective is not None and method.objective.taught
 
     def predicting(looks: dict[str, Any]) -> Callable:
@@ -156,30 +155,6 @@ def lift_loop(loop: Loop, *, mesh: Mesh, turns: bool = False) -> Loop:
     )
 
 
-def _lift(
-    function: Callable,
-    in_axes: tuple[int | None, ...],
-    *,
-    mesh: Mesh,
-    over_people: Callable | None = None,
-    **jit,
-) -> Callable:
-    """The function over people (axis 0; None: shared), compiled and spread over the mesh."""
-    specs = tuple(PartitionSpec(*(PEOPLE,) * (axis == 0)) for axis in in_axes)
-    mapped = jax.shard_map(
-        (over_people or _over_people)(function, in_axes),
-        mesh=mesh,
-        in_specs=specs,
-        out_specs=PartitionSpec(PEOPLE),
-        check_vma=False,
-    )
-    # Where each core is a device, splitting an operation over cores only takes them from others.
-    alone = mesh.size > 1 and platform_of(mesh) == 'cpu'
-    return jax.jit(
-        mapped, compiler_options={'xla_cpu_multi_thread_eigen': False} if alone else None, **jit
-    )
-
-
 def _over_people(function: Callable, in_axes: tuple[int | None, ...]) -> Callable:
     """`jax.vmap(function, in_axes)`; of one person the function itself, traced in half the time."""
 
@@ -211,6 +186,30 @@ def _in_turn(function: Callable, in_axes: tuple[int | None, ...]) -> Callable:
         return jax.lax.fori_loop(0, people, turn, state)
 
     return apply
+
+
+def _lift(
+    function: Callable,
+    in_axes: tuple[int | None, ...],
+    *,
+    mesh: Mesh,
+    over_people: Callable = _over_people,
+    **jit,
+) -> Callable:
+    """The function over people (axis 0; None: shared), compiled and spread over the mesh."""
+    specs = tuple(PartitionSpec(*(PEOPLE,) * (axis == 0)) for axis in in_axes)
+    mapped = jax.shard_map(
+        over_people(function, in_axes),
+        mesh=mesh,
+        in_specs=specs,
+        out_specs=PartitionSpec(PEOPLE),
+        check_vma=False,
+    )
+    # Where each core is a device, splitting an operation over cores only takes them from others.
+    alone = mesh.size > 1 and platform_of(mesh) == 'cpu'
+    return jax.jit(
+        mapped, compiler_options={'xla_cpu_multi_thread_eigen': False} if alone else None, **jit
+    )
 
 
 def _replaced(everyone: jax.Array, mine: jax.Array, *, i) -> jax.Array:
