@@ -15,6 +15,8 @@ them estimated by the compiler:
     ... each      of one person, or of one sample
     of peak       the arithmetic that the mathematics needs (arithmetic.py), as a share of what the
                   chip could do in that many cycles, in bfloat16
+    without, MB   results of instructions that the compiler expects no cycles of: what the sum of
+                  cycles leaves out, above all the gradients of pools
     temporary, arguments  memory of a chip
     fit           people (samples) that the chip's memory would hold, if each took as much as here;
                   of people who take turns, what a step holds is there once
@@ -385,6 +387,7 @@ def compiled_row(setting: Setting, *, text_to: pathlib.Path | None = None) -> Ro
         'estimated_by': 'the compiler, not measured',
         'cycles': sum(cycles.values()),
         'cycles_by_part': by_heading(cycles),
+        'unestimated_bytes': sum(compiled_text.unestimated(text).values()) // steps,
         'flops': problem.flops() * setting.people,
         'temporary_bytes': memory.temp_size_in_bytes,
         'argument_bytes': memory.argument_size_in_bytes,
@@ -479,6 +482,9 @@ COLUMNS = {
     'M cycles': lambda row: f'{row["cycles"] / 1e6:.1f}',
     '... each': lambda row: f'{row["cycles"] / row["people"] / 1e6:.2f}',
     'of peak': lambda row: f'{share_of_peak(row):.1%}',
+    'without, MB': lambda row: (
+        f'{row["unestimated_bytes"] / 1e6:.0f}' if 'unestimated_bytes' in row else ''
+    ),
     'temporary GB': lambda row: f'{row["temporary_bytes"] / 1e9:.2f}',
     'arguments GB': lambda row: f'{row["argument_bytes"] / 1e9:.2f}',
     'fit': lambda row: str(that_fit(row)),

@@ -4,7 +4,8 @@ Contract: text is `jax.stages.Compiled.as_text()` of a program for TPUs, one ins
 instruction's backend_config has the compiler's own `"estimated_cycles":"123"`, its metadata the
 path in the program that it comes from. A loop's body counts as often as it runs, where its
 condition compares with one constant, else once. All of it is an estimate: nothing here was
-measured.
+measured. Of some kinds of instruction, such as a pool's gradient, it expects nothing at all
+(`unestimated`).
 """
 
 import math
@@ -21,11 +22,19 @@ COLLECTIVES = (
     'collective-broadcast',
 )
 OTHER = 'other'
+# No arithmetic: what only names arrays, runs others, or moves arrays while others compute.
+MOVES = (
+    *('parameter', 'constant', 'iota', 'tuple', 'get-tuple-element', 'bitcast', 'custom-call'),
+    *('while', 'call', 'conditional', 'after-all', 'partition-id', 'replica-id'),
+    *('copy-start', 'copy-done', 'slice-start', 'slice-done'),
+)
 
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 _PATH = re.compile(r'op_name="([^"]*)"')
 _ARRAY = re.compile(r'\b(pred|bf16|[suf]\d+)\[([\d,]*)\]')
 _COMPUTATION = re.compile(r'(?:ENTRY )?%([\w.\-]+) .*\{$')
+_KIND = re.compile(r'^\s+(?:ROOT )?%[\w.\-]+ = (\(.*?\)|\S+) ([\w\-]+)\(')
+_FUSED = re.compile(r'(?:calls|to_apply|select|scatter)=%([\w.\-]+)')
 _LOOP = re.compile(r' while\(.*condition=%([\w.\-]+), body=%([\w.\-]+)')
 _CALLED = re.compile(r'(?:calls|to_apply|condition|body)=%([\w.\-]+)')
 _LIMIT = re.compile(r' = s32\[\]\S* constant\((\d+)\)')
@@ -57,6 +66,23 @@ def instructions(text: str) -> Iterator[Instruction]:
                 path = _PATH.search(line)
                 cycles = times[name] * int(found.group(1))
                 yield Instruction(path.group(1) if path else '', cycles)
+
+
+def unestimated(text: str) -> dict[str, int]:
+    """Bytes of the results of instructions of which no cycles are expected, by kind, most first.
+
+    As often as they run. What moves arrays (`MOVES`), is fused or talks to other chips is left out.
+    """
+    computations = lines_by_computation(text)
+    times, fused = how_often(computations), set(_FUSED.findall(text))
+    sums: dict[str, int] = {}
+    for name in computations.keys() - fused:
+        for line in computations[name]:
+            found = None if _CYCLES.search(line) else _KIND.match(line)
+            if found and not found.group(2).startswith((*MOVES, *COLLECTIVES)):
+                size = times[name] * array_bytes(found.group(1))
+                sums[found.group(2)] = sums.get(found.group(2), 0) + size
+    return dict(sorted(sums.items(), key=lambda item: -item[1]))
 
 
 def lines_by_computation(text: str) -> dict[str, list[str]]:

@@ -75,6 +75,36 @@ def test_what_lies_in_loops_counts_as_often_as_it_runs():
     assert found == {'crop': 8 * 8 * 10, 'renderer': 3}
 
 
+SILENT = """\
+%region_0.1 (a: bf16[], b: bf16[]) -> bf16[] {
+  ROOT %add.1 = bf16[] add(%a, %b)
+}
+
+%body.1 (arg: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %x.1 = (s32[], f32[8]) parameter(0)
+  %s.1 = bf16[2,4]{1,0:T(8,128)} select-and-scatter(%x, %y), select=%region_0.1, scatter=%region_0.1
+  %reshape.1 = (f32[8]{0}, bf16[8]{0}) reshape(%x)
+  %copy-start.1 = (f32[8]{0}, f32[8]{0}, u32[]) copy-start(%x)
+  %fusion.1 = f32[8] fusion(%x), calls=%body.2, backend_config={"estimated_cycles":"3"}
+}
+
+%condition.1 (arg: (s32[], f32[8])) -> pred[] {
+  %limit.1 = s32[]{:T(128)} constant(8)
+}
+
+ENTRY %main.1 (p: f32[8]) -> f32[8] {
+  %while.1 = (s32[], f32[8]) while(%tuple), condition=%condition.1, body=%body.1
+  ROOT %reshape.2 = f32[8]{0} reshape(%x)
+  %all-reduce.1 = f32[]{:T(128)} all-reduce(%c), replica_groups={{0,1}}, to_apply=%region_0.1
+}
+"""
+
+
+def test_what_the_compiler_expects_nothing_of_is_told_by_kind():
+    expected = {'reshape': 8 * (32 + 16) + 32, 'select-and-scatter': 8 * 16}
+    assert list(compiled_text.unestimated(SILENT).items()) == list(expected.items())
+
+
 def test_collectives_are_counted_by_kind_with_the_bytes_of_their_results():
     assert compiled_text.collectives(TEXT) == {
         'all-reduce': (2, 3 * 3 * 4 * 8 * 4 + 8 * 2 + 4),

@@ -403,6 +403,24 @@ def test_batch_norm_reduces_bfloat16_in_float32():
     )
 
 
+def test_batch_norm_sees_small_spreads_far_from_zero_once_it_knows_where():
+    x = 3000 + normal(0, 4, 16, 16, 2)  # squares of 9,000,000 would leave no digit for variances
+    layer, variables = batch_norm(x)
+    variables['batch_stats']['mean'] += 2999
+    y, _ = layer.apply(variables, x, mutable=['batch_stats'])
+    params = jax.tree.map(np.asarray, variables['params'])
+    expected, *_ = batch_norm_in_numpy(np.asarray(x, np.float64), **params)
+    assert_close(y, expected.astype(np.float32), relative=2e-3)
+
+
+def test_batch_norm_of_one_value_everywhere_is_its_bias():
+    x = jnp.full((2, 4, 4, 3), 1234.5)
+    layer, variables = batch_norm(x)
+    y, updated = layer.apply(variables, x, mutable=['batch_stats'])
+    assert_close(y, jnp.broadcast_to(variables['params']['bias'], y.shape), relative=1e-2)
+    assert (updated['batch_stats']['var'] >= 0).all()
+
+
 def test_batch_norm_takes_vectors_too():
     x = normal(0, 6, 3)
     norm = layers.BatchNorm(use_running_average=False)
