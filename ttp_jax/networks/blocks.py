@@ -16,7 +16,7 @@ when it is read (`masked`).
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -174,7 +174,28 @@ def _inside(axis: _Axis, count: int) -> np.ndarray:
 def max_pool_pairs(x: jax.Array) -> jax.Array:
     """Largest values of 2 x 2 pixels of a map in blocks of 1 x 2: plain `[N, H / 2, W / 2, C]`."""
     x = lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 1, 1), (1, 2, 1, 1), 'VALID')
+    return _larger_half(x)
+
+
+@jax.custom_vjp
+def _larger_half(x: jax.Array) -> jax.Array:
+    """Of two halves of channels the larger values; of equal ones the first has the gradient.
+
+    Halves put together by padding, which a TPU's compiler adds up in one pass; not so the library's
+    rule, which shares the gradient of equal values.
+    """
     return jnp.maximum(*jnp.split(x, 2, axis=-1))
+
+
+def _larger_half_backward(x, gradient):
+    first, second = jnp.split(x, 2, axis=-1)
+    of_first = jnp.where(first >= second, gradient, jnp.zeros((), gradient.dtype))
+    sides = ((0, 0),) * (x.ndim - 1)
+    behind, before = ((*sides, pads) for pads in ((0, first.shape[-1]), (first.shape[-1], 0)))
+    return (jnp.pad(of_first, behind) + jnp.pad(gradient - of_first, before),)
+
+
+_larger_half.defvjp(lambda x: (_larger_half(x), x), _larger_half_backward)
 
 
 def convolve(
@@ -210,11 +231,7 @@ def convolve(
     by_block = by_block.reshape(*by_block.shape[:2], channels, -1)
     padding = [(axis.before - margin, axis.behind - margin) for axis in (rows, columns)]
     if all(axis.grows and not margin for axis in (rows, columns)):
-        around: Any = tuple(
-            (len(a.taps) - 1 - a.before, len(a.taps) - 1 - a.behind) for a in (rows, columns)
-        )
-        window = transposed.Window((1, 1), around)
-        return transposed.convolve(x, by_block[::-1, ::-1], window)
+        return transposed.convolve(x, by_block, (1, 1), (padding[0], padding[1]))
     strides = (rows.stride, columns.stride)
     return lax.conv_general_dilated(x, by_block, strides, padding, dimension_numbers=DIMENSIONS)
 

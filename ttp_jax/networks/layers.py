@@ -118,7 +118,7 @@ def convolve_transpose(x: jax.Array, kernel: jax.Array, *, lowering: str = 'libr
     """
     _check_lowering(lowering)
     if lowering == 'tpu':
-        return transposed.convolve(x, kernel, transposed.Window((2, 2), ((1, 1), (1, 1))))
+        return transposed.convolve(x, kernel[::-1, ::-1], (2, 2), ((2, 2), (2, 2)))
     if lowering == 'library':
         return lax.conv_general_dilated(
             x,
@@ -289,9 +289,9 @@ def max_pool(
     """Largest values of windows of 2 x 2 or 3 x 3 pixels at stride 2: `[N, H, W, C]` to about half.
 
     The same as `lax.reduce_window`, whose gradient XLA scatters pixel by pixel on a CPU, which is
-    five times slower; a TPU's compiler expects it to be the faster one. Where several values are
-    the largest they share the gradient, or one has it all ('tpu'); after a ReLU those are zeros,
-    which pass no gradient on.
+    five times slower; on a TPU it is the one with fewer passes over memory. Where several values
+    are the largest they share the gradient, or one has it all ('tpu'); after a ReLU those are
+    zeros, which pass no gradient on.
 
     Args:
       x: features.
