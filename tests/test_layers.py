@@ -504,8 +504,8 @@ def test_a_layer_between_shifted_blocks_reads_two_of_them():
     for layout in (PAIR, Blocks(2, 2), Blocks(4, 4)):
         for inputs, outputs in ((layout, layout.shifted), (layout.shifted, layout)):
             for before, after in zip(inputs.axes, outputs.axes, strict=True):
-                taps = blocks._placed(before, after, 3, 1, 1, 5).taps
-                assert len(taps) == (3 if after.pixels == 1 else 2)
+                placed = blocks._placed(before, after, 3, 1, 1, 5)
+                assert placed.blocks == (3 if after.pixels == 1 else 2)
 
 
 def test_pairs_of_pixels_are_pooled_as_the_pixels_are():

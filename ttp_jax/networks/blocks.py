@@ -225,10 +225,7 @@ def convolve(
         _placed(before, after, kernel.shape[0], stride, repeat, count - 2 * margin)
         for before, after, count in zip(inputs.axes, outputs.axes, x.shape[1:3], strict=True)
     )
-    taps = (jnp.asarray(axis.taps, kernel.dtype) for axis in (rows, columns))
-    by_block = jnp.einsum('dxpa,eyqb,abio->dexyipqo', *taps, kernel)
-    channels = math.prod(by_block.shape[2:5])
-    by_block = by_block.reshape(*by_block.shape[:2], channels, -1)
+    by_block = _in_blocks(kernel, rows, columns)
     padding = [(axis.before - margin, axis.behind - margin) for axis in (rows, columns)]
     if all(axis.grows and not margin for axis in (rows, columns)):
         return transposed.convolve(x, by_block, (1, 1), (padding[0], padding[1]))
@@ -239,11 +236,14 @@ def convolve(
 class _Placed(NamedTuple):
     """Where a kernel's taps stand along one axis.
 
-    taps `[d, p', p, a]`: whether pixel p of a block reads pixel p' of block d under tap a. before,
-    behind: blocks of zeros that are read besides the map's.
+    positions: for every pixel of a result's block those that it reads under each tap, counted in
+    the `blocks` of `pixels` that are read together. before, behind: blocks of zeros that are read
+    besides the map's.
     """
 
-    taps: np.ndarray
+    positions: tuple[tuple[int, ...], ...]
+    blocks: int
+    pixels: int
     stride: int
     before: int
     behind: int
@@ -251,7 +251,7 @@ class _Placed(NamedTuple):
     @property
     def grows(self) -> bool:
         """Whether the result has more blocks than the map."""
-        return self.stride == 1 and self.before + self.behind >= len(self.taps)
+        return self.stride == 1 and self.before + self.behind >= self.blocks
 
 
 @functools.cache
@@ -264,10 +264,45 @@ def _placed(before: _Axis, after: _Axis, k: int, stride: int, repeat: int, count
             f'at stride {stride}, every pixel repeated {repeat} times'
         )
     position = stride * (np.arange(after.pixels) - after.shift)[:, None]
-    reads = (position + np.arange(k) - k // 2) // repeat
-    block, pixel = np.divmod(reads + before.shift, before.pixels)
-    first, last = int(block.min()), int(block.max())
-    taps = np.zeros((last - first + 1, before.pixels, after.pixels, k), np.float32)
-    taps[block - first, pixel, np.arange(after.pixels)[:, None], np.arange(k)] = 1
+    reads = (position + np.arange(k) - k // 2) // repeat + before.shift
+    first, last = int(reads.min()) // before.pixels, int(reads.max()) // before.pixels
     results = after.count(-(-before.size(count) * repeat // stride))
-    return _Placed(taps, step, -first, step * (results - 1) + last - (count - 1))
+    return _Placed(
+        tuple(map(tuple, (reads - first * before.pixels).tolist())),
+        last - first + 1,
+        before.pixels,
+        step,
+        -first,
+        step * (results - 1) + last - (count - 1),
+    )
+
+
+def _in_blocks(kernel: jax.Array, rows: _Placed, columns: _Placed) -> jax.Array:
+    """The kernel `[blocks, blocks, pixels in, pixels out]` from blocks to blocks.
+
+    By padding, not by products with zeros and ones: many kernels are so small that the number of
+    operations is what counts.
+    """
+    kernels = [
+        _spread(_spread(kernel, 0, above, rows), 1, left, columns)
+        for above in rows.positions
+        for left in columns.positions
+    ]
+    read = jnp.concatenate(kernels, -1)
+    read = read.reshape(rows.blocks, rows.pixels, columns.blocks, columns.pixels, *read.shape[2:])
+    read = read.transpose(0, 2, 1, 3, 4, 5)
+    return read.reshape(rows.blocks, columns.blocks, -1, read.shape[-1])
+
+
+def _spread(kernel: jax.Array, axis: int, positions: Sequence[int], placed: _Placed) -> jax.Array:
+    """Taps at their positions, zeros elsewhere; taps at one position are added up."""
+    if len(set(positions)) < len(positions):
+        taps = jnp.split(kernel, kernel.shape[axis], axis)
+        by_position: dict[int, list[jax.Array]] = {}
+        for position, tap in zip(positions, taps, strict=True):
+            by_position.setdefault(position, []).append(tap)
+        kernel = jnp.concatenate([sum(taps[1:], taps[0]) for taps in by_position.values()], axis)
+    pads = [(0, 0)] * kernel.ndim
+    behind = placed.blocks * placed.pixels - positions[0] - kernel.shape[axis]
+    pads[axis] = (positions[0], behind)
+    return jnp.pad(kernel, pads)

@@ -501,14 +501,11 @@ class BatchNorm(nn.Module):
             stored_var.value += self.momentum * (unbiased - stored_var.value)
         return self._normalised(x, mean, var, scale, bias)
 
-    def _normalised(self, x, *per_channel):
-        mean, var, scale, bias = (blocks.per_pixel(values, self.layout) for values in per_channel)
-        return _normalise(x, mean, var, scale, bias, self.epsilon)
-
-
-def _normalise(x, mean, var, scale, bias, epsilon):
-    factor = scale * lax.rsqrt(var + epsilon)
-    return (x * factor + (bias - mean * factor)).astype(x.dtype)
+    def _normalised(self, x, mean, var, scale, bias):
+        factor = scale * lax.rsqrt(var + self.epsilon)
+        offset = bias - mean * factor
+        factor, offset = (blocks.per_pixel(values, self.layout) for values in (factor, offset))
+        return (x * factor + offset).astype(x.dtype)
 
 
 def _moments(x: jax.Array, near: jax.Array, axis_name: str | None, layout: Blocks):
