@@ -504,7 +504,7 @@ def test_a_layer_between_shifted_blocks_reads_two_of_them():
     for layout in (PAIR, Blocks(2, 2), Blocks(4, 4)):
         for inputs, outputs in ((layout, layout.shifted), (layout.shifted, layout)):
             for before, after in zip(inputs.axes, outputs.axes, strict=True):
-                placed = blocks._placed(before, after, 3, 1, 1, 5)
+                placed = blocks.placed(before, after, 3, count=5)
                 assert placed.blocks == (3 if after.pixels == 1 else 2)
 
 

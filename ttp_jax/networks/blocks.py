@@ -222,10 +222,12 @@ def convolve(
       ValueError: where a block of the result would begin within one of `x`.
     """
     rows, columns = (
-        _placed(before, after, kernel.shape[0], stride, repeat, count - 2 * margin)
+        placed(
+            before, after, kernel.shape[0], count=count - 2 * margin, stride=stride, repeat=repeat
+        )
         for before, after, count in zip(inputs.axes, outputs.axes, x.shape[1:3], strict=True)
     )
-    by_block = _in_blocks(kernel, rows, columns)
+    by_block = in_blocks(kernel, rows, columns)
     padding = [(axis.before - margin, axis.behind - margin) for axis in (rows, columns)]
     if all(axis.grows and not margin for axis in (rows, columns)):
         return transposed.convolve(x, by_block, (1, 1), (padding[0], padding[1]))
@@ -233,7 +235,7 @@ def convolve(
     return lax.conv_general_dilated(x, by_block, strides, padding, dimension_numbers=DIMENSIONS)
 
 
-class _Placed(NamedTuple):
+class Placed(NamedTuple):
     """Where a kernel's taps stand along one axis.
 
     positions: for every pixel of a result's block those that it reads under each tap, counted in
@@ -255,8 +257,10 @@ class _Placed(NamedTuple):
 
 
 @functools.cache
-def _placed(before: _Axis, after: _Axis, k: int, stride: int, repeat: int, count: int) -> _Placed:
-    """Places taps that read `count` blocks."""
+def placed(
+    before: _Axis, after: _Axis, k: int, *, count: int, stride: int = 1, repeat: int = 1
+) -> Placed:
+    """Where k taps stand that read `count` blocks; raises and has arguments as `convolve`."""
     step, rest = divmod(stride * after.pixels, repeat * before.pixels)
     if rest or not step:
         raise ValueError(
@@ -267,7 +271,7 @@ def _placed(before: _Axis, after: _Axis, k: int, stride: int, repeat: int, count
     reads = (position + np.arange(k) - k // 2) // repeat + before.shift
     first, last = int(reads.min()) // before.pixels, int(reads.max()) // before.pixels
     results = after.count(-(-before.size(count) * repeat // stride))
-    return _Placed(
+    return Placed(
         tuple(map(tuple, (reads - first * before.pixels).tolist())),
         last - first + 1,
         before.pixels,
@@ -277,7 +281,7 @@ def _placed(before: _Axis, after: _Axis, k: int, stride: int, repeat: int, count
     )
 
 
-def _in_blocks(kernel: jax.Array, rows: _Placed, columns: _Placed) -> jax.Array:
+def in_blocks(kernel: jax.Array, rows: Placed, columns: Placed) -> jax.Array:
     """The kernel `[blocks, blocks, pixels in, pixels out]` from blocks to blocks.
 
     By padding, not by products with zeros and ones: many kernels are so small that the number of
@@ -294,7 +298,7 @@ def _in_blocks(kernel: jax.Array, rows: _Placed, columns: _Placed) -> jax.Array:
     return read.reshape(rows.blocks, columns.blocks, -1, read.shape[-1])
 
 
-def _spread(kernel: jax.Array, axis: int, positions: Sequence[int], placed: _Placed) -> jax.Array:
+def _spread(kernel: jax.Array, axis: int, positions: Sequence[int], placed: Placed) -> jax.Array:
     """Taps at their positions, zeros elsewhere; taps at one position are added up."""
     if len(set(positions)) < len(positions):
         taps = jnp.split(kernel, kernel.shape[axis], axis)

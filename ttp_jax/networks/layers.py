@@ -158,12 +158,16 @@ def convolve_upsampled(
     if lowering == 'library':
         return convolve(x.repeat(2, axis=1).repeat(2, axis=2), kernel)
     # Row y of the output reads rows y - 1, y, y + 1 of the repeated image. For an odd row these are
-    # rows i, i, i + 1 of x, for an even one i - 1, i, i; `convolve_transpose` says which tap is
-    # whose.
-    taps = jnp.array([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], kernel.dtype)
-    return convolve_transpose(
-        x, jnp.einsum('ua,vb,abio->uvio', taps, taps, kernel), lowering=lowering
-    )
+    # rows i, i, i + 1 of x, for an even one i - 1, i, i: by `convolve_transpose`'s order of taps
+    # 2, 1 + 2, 0 + 1 and 0.
+    kernel = _neighbours_added(_neighbours_added(kernel[::-1, ::-1], axis=0), axis=1)
+    return convolve_transpose(x, kernel, lowering=lowering)
+
+
+def _neighbours_added(taps: jax.Array, axis: int) -> jax.Array:
+    """k + 1 sums of each tap and the one before it, which is zero at both ends."""
+    left, right = ((0, 0),) * axis, ((0, 0),) * (taps.ndim - axis - 1)
+    return jnp.pad(taps, (*left, (0, 1), *right)) + jnp.pad(taps, (*left, (1, 0), *right))
 
 
 # The 'winograd' and 'blocked' lowerings: how to compute a layer, and how many images at a time.
