@@ -393,12 +393,19 @@ def compiled_row(setting: Setting, *, text_to: pathlib.Path | None = None) -> Ro
         'argument_bytes': memory.argument_size_in_bytes,
         'held_bytes': held,
         'shared_bytes': shared,
-        'in_turn': setting.task == 'personalization'
-        and many_people.in_turn(lowering_of(setting, 'tpu')),
+        'in_turn': setting.task == 'personalization' and takes_turns(setting, problem),
         'collectives': {k: v._asdict() for k, v in compiled_text.collectives(text).items()},
         'compile_seconds': round(seconds, 1),
         **provenance(),
     }
+
+
+def takes_turns(setting: Setting, problem: Problem) -> bool:
+    """Whether people of a chip wait for each other."""
+    from ttp_jax.personalize import many_people
+
+    model = problem.model.clone(lowering=lowering_of(setting, 'tpu'))
+    return many_people.at_once(model) > 0
 
 
 def by_heading(cycles: dict[str, int]) -> dict[str, int]:

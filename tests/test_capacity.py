@@ -116,16 +116,16 @@ def test_people_who_take_turns_add_what_is_theirs_alone(problem):
     model, network, *variables = problem
     needs = capacity.needs(
         *variables,
-        in_turn=True,
+        at_once=4,
         model=model.clone(lowering='tpu'),
         perceptual=network,
         objective=RECONSTRUCTION,
         size=32,
         batch=8,
     )
-    three, four = (planned_bytes(problem, people, 8, lowering='tpu') for people in (3, 4))
-    assert 0.9 * needs.each < four - three < 1.1 * needs.each + 2**16  # and a clip
-    assert three < 3 * needs.each + needs.once
+    eight, twelve = (planned_bytes(problem, people, 8, lowering='tpu') for people in (8, 12))
+    assert 0.9 * needs.each < (twelve - eight) / 4 < 1.1 * needs.each + 2**16  # and a clip
+    assert eight < 8 * needs.each + needs.once
 
 
 def test_a_step_in_parts_holds_less(problem):

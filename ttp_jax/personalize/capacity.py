@@ -31,7 +31,7 @@ _SHARE = 0.8  # of the free memory; the rest is for predictions and for what oth
 
 
 class Needs(NamedTuple):
-    """Bytes: of one more person in a chunk, and of a step that people take one after the other."""
+    """Bytes: of one more person in a chunk, and of a step that a few take after the others."""
 
     each: int
     once: int = 0
@@ -87,16 +87,18 @@ def activation_bytes(
     return sum(x.size * x.dtype.itemsize for x in kept if (x.shape, x.dtype) not in known)
 
 
-def needs(trainable: partition.Flat, *rest, in_turn: bool = False, **how) -> Needs:
+def needs(trainable: partition.Flat, *rest, at_once: int = 0, **how) -> Needs:
     """What people take at most besides their clips.
 
     Args:
       trainable: with the others, arguments of `activation_bytes`.
-      in_turn: whether people of one device take their steps one after the other.
+      at_once: as in `many_people.lift_loop`.
     """
     weights = sum(leaf.size * leaf.dtype.itemsize for leaf in trainable.values())
     step = _PASSING * weights + _OVERHEAD * activation_bytes(trainable, *rest, **how)
-    return Needs(_KEPT * weights, step) if in_turn else Needs(_KEPT * weights + step)
+    if at_once:
+        return Needs(_KEPT * weights, at_once * step)
+    return Needs(_KEPT * weights + step)
 
 
 def people_at_once(needs: Needs, devices: Sequence[jax.Device]) -> int:

@@ -1,6 +1,7 @@
 """Many people: the functions of one person's loop, lifted with vmap and spread over devices.
 
-Where convolutions are computed for a TPU, people of one device take turns instead (`_in_turn`).
+Where convolutions are computed for a TPU, people of one device take turns, a few at once
+(`_in_turn`).
 
 Contract: a person's result depends on the person, the weights and the seed, not on who else is
 there, nor on how many people share a chunk or a device. No collective: people are independent. One
@@ -21,7 +22,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ttp_jax.data import clips
-from ttp_jax.networks import layers
+from ttp_jax.networks import blocks, layers
+from ttp_jax.networks.model import PoseModel
 from ttp_jax.personalize import follow, partition
 from ttp_jax.personalize.chunks import Chunk, segments, stack_readable
 from ttp_jax.personalize.inner_loop import (
@@ -40,6 +42,7 @@ from ttp_jax.personalize.inner_loop import (
 FAILED = 'failed'
 PEOPLE = 'people'  # the axis of the mesh
 SEGMENT = 8  # frames that one call works off
+SIDE_BY_SIDE = 4  # people of one TPU chip; of sixteen at once each takes as long as alone
 # Crops that a teacher looks at besides the usual one, in its sides: the best of what was tried on
 # the validation part of real clips, where turned crops helped less (experiments/README.md).
 TEACHER_SCALES = (0.87, 1.15)
@@ -121,7 +124,7 @@ def make_runner(
 
     return Runner(
         predicting(method.looks),
-        lift_loop(one_person(method), mesh=mesh, turns=in_turn(method.model.lowering)),
+        lift_loop(one_person(method), mesh=mesh, at_once=at_once(method.model)),
         segment,
         mesh,
         predicting(careful(method)) if taught else None,
@@ -134,18 +137,25 @@ def platform_of(mesh: Mesh) -> str:
     return mesh.devices.flat[0].platform
 
 
-def in_turn(lowering: str) -> bool:
-    """Whether people of one device are worked for one after the other, and not side by side."""
-    return lowering == 'tpu'
+def at_once(model: PoseModel) -> int:
+    """How many people of one device are worked for side by side; 0 for all of them.
+
+    On a TPU four, if four people's channels lie in one row of a matrix unit: so small are the
+    operations of a narrow network that starting them is most of what they take. A wide one's fill
+    the chip, and people who take turns leave room for others.
+    """
+    if model.lowering != 'tpu':
+        return 0
+    return SIDE_BY_SIDE if SIDE_BY_SIDE * model.width <= blocks.CHANNELS else 1
 
 
-def lift_loop(loop: Loop, *, mesh: Mesh, turns: bool = False) -> Loop:
+def lift_loop(loop: Loop, *, mesh: Mesh, at_once: int = 0) -> Loop:
     """The loop's functions for a chunk of people: a leading axis on all that is private.
 
-    turns: whether people of one device take turns. They are side by side otherwise, and products
-    have everyone's weights.
+    at_once: of a device's people those who are side by side, so that products have everyone's
+    weights, while the others wait for their turn; 0 for all of them.
     """
-    over_people = _in_turn if turns else _over_people
+    over_people = functools.partial(_in_turn, at_once=at_once) if at_once else _over_people
     lift = functools.partial(_lift, mesh=mesh)
     return Loop(
         lift(loop.start, (None, 0)),
@@ -167,25 +177,35 @@ def _over_people(function: Callable, in_axes: tuple[int | None, ...]) -> Callabl
     return apply
 
 
-def _in_turn(function: Callable, in_axes: tuple[int | None, ...]) -> Callable:
-    """The function for one person after the other; it returns what its first argument becomes.
+def _in_turn(function: Callable, in_axes: tuple[int | None, ...], at_once: int = 1) -> Callable:
+    """The function for a few people after the others; it returns what its first argument becomes.
 
-    Everyone's state is changed where it is, and what a step holds is there once: so a device has
-    room for many. A matrix unit of which one person's layers fill every lane gains nothing from a
-    second person's beside them.
+    Everyone's state is changed where it is, and what a step holds is there for those few alone: so
+    a device has room for many. As many at once as divide the people evenly, `at_once` at most.
     """
+    side_by_side = _over_people(function, in_axes)
 
     def apply(state, *others):
-        def turn(i, state):
-            mine = function(*_person(i, (state, *others), in_axes))
-            return jax.tree.map(functools.partial(_replaced, i=i), state, mine)
-
         people = _count((state, *others), in_axes)
-        if people == 1:
-            return turn(0, state)
-        return jax.lax.fori_loop(0, people, turn, state)
+        few = max(n for n in range(1, at_once + 1) if people % n == 0)
+        groups = [_grouped(tree, axis, few) for tree, axis in zip(others, in_axes[1:], strict=True)]
+
+        def turn(i, state):
+            theirs = side_by_side(*_person(i, (state, *groups), in_axes))
+            return jax.tree.map(functools.partial(_replaced, i=i), state, theirs)
+
+        state, turns = _grouped(state, 0, few), people // few
+        state = turn(0, state) if turns == 1 else jax.lax.fori_loop(0, turns, turn, state)
+        return jax.tree.map(lambda leaf: leaf.reshape(people, *leaf.shape[2:]), state)
 
     return apply
+
+
+def _grouped(tree, axis: int | None, few: int):
+    """Everyone's arrays in groups of so many people; what is shared as it is."""
+    if axis is None:
+        return tree
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, few, *leaf.shape[1:]), tree)
 
 
 def _lift(

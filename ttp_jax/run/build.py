@@ -222,13 +222,13 @@ class Run:
     def placement(self) -> placement.Placement:
         """Who is adapted side by side, where and how: as the config says, or as suits and fits."""
         config, shared = self.config.personalize, self.shared
-        computing = self.computing('personalize', 'private')
+        model = self.model.clone(**self.computing('personalize', 'private'))
         needs = capacity.needs(
             shared.trainable,
             shared.frozen,
             shared.batch_stats,
-            in_turn=many_people.in_turn(computing['lowering']),
-            model=self.model.clone(**computing),
+            at_once=many_people.at_once(model),
+            model=model,
             perceptual=self.perceptual,
             objective=self.adapts_by,
             size=self.spec.size,
