@@ -100,16 +100,19 @@ def expected():
     order=st.permutations(range(len(PEOPLE))).flatmap(
         lambda order: st.integers(1, len(order)).map(lambda n: order[:n])
     ),
-    together=st.sampled_from([1, 2, 4]),
+    count=st.sampled_from([1, 2, 4]),
+    each=st.integers(1, 4),
+    at_once=st.integers(0, 3),
     segment=st.integers(1, 4),
     frames=st.integers(0, 3),
     size=st.tuples(st.integers(0, 2), st.integers(0, 2)),
 )
-def test_nobody_depends_on_the_others(expected, order, together, segment, frames, size):
+def test_nobody_depends_on_the_others(expected, order, count, each, at_once, segment, frames, size):
     people = [PEOPLE[index] for index in order]
-    devices = jax.local_devices()[:together]
+    devices, together = jax.local_devices()[:count], count * each
     mesh = Mesh(np.array(devices), (many_people.PEOPLE,))
-    runner = many_people.Runner(None, many_people.lift_loop(LOOP, mesh=mesh), segment, mesh)
+    loop = many_people.lift_loop(LOOP, mesh=mesh, at_once=at_once)
+    runner = many_people.Runner(None, loop, segment, mesh)
     bucket = chunks.Bucket(
         tuple(range(len(people))), 6 + frames, (9 + size[0], 9 + size[1]), together
     )
