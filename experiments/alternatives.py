@@ -28,7 +28,7 @@ import numpy as np
 from jax import lax
 
 from ttp_jax import geometry
-from ttp_jax.networks import blocks, layers
+from ttp_jax.networks import blocks, layers, transposed
 from ttp_jax.networks.blocks import PLAIN, Blocks
 
 IMAGES, SIDE = 8, 64
@@ -90,7 +90,7 @@ def placed(into_blocks: Callable) -> tuple[Callable, list]:
     def layer(x, kernel):
         by_block = into_blocks(kernel)
         return lax.conv_general_dilated(
-            x, by_block, (1, 1), [(0, 0)] * 2, dimension_numbers=blocks.DIMENSIONS
+            x, by_block, (1, 1), [(0, 0)] * 2, dimension_numbers=transposed.DIMENSIONS
         )
 
     side, channels = SIDE // 2, SQUARE.pixels * 24

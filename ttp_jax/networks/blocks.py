@@ -26,7 +26,6 @@ from jax import lax
 from ttp_jax.networks import transposed
 
 CHANNELS = 128  # of a matrix unit, and numbers in a row of memory
-DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 
 
 class Blocks(NamedTuple):
@@ -232,7 +231,9 @@ def convolve(
     if all(axis.grows and not margin for axis in (rows, columns)):
         return transposed.convolve(x, by_block, (1, 1), (padding[0], padding[1]))
     strides = (rows.stride, columns.stride)
-    return lax.conv_general_dilated(x, by_block, strides, padding, dimension_numbers=DIMENSIONS)
+    return lax.conv_general_dilated(
+        x, by_block, strides, padding, dimension_numbers=transposed.DIMENSIONS
+    )
 
 
 class Placed(NamedTuple):

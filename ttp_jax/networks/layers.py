@@ -46,7 +46,6 @@ from ttp_jax.networks.blocks import PLAIN, Blocks
 Padding = tuple[tuple[int, int], tuple[int, int]]
 LOWERINGS = ('library', 'matmul', 'winograd', 'blocked', 'tpu')
 ON_LIBRARY = ('library', 'tpu')
-DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 # PyTorch's default, U(-1, 1) / sqrt(fan in), which the release's image networks start from. Batch
 # norm follows, so that the scale of a kernel sets only how fast Adam turns it: small is fast.
 default_init = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
@@ -98,7 +97,11 @@ def convolve(
     padding = kernel.shape[0] // 2
     if lowering in ON_LIBRARY:
         return lax.conv_general_dilated(
-            x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=DIMENSIONS
+            x,
+            kernel,
+            (stride, stride),
+            [(padding, padding)] * 2,
+            dimension_numbers=transposed.DIMENSIONS,
         )
     tileable = lowering != 'matmul' and kernel.shape[0] == 3 and stride == 1
     tile = _tile(x, kernel.shape[3]) if tileable else 0
@@ -126,7 +129,7 @@ def convolve_transpose(x: jax.Array, kernel: jax.Array, *, lowering: str = 'libr
             (1, 1),
             [(2, 2)] * 2,
             lhs_dilation=(2, 2),
-            dimension_numbers=DIMENSIONS,
+            dimension_numbers=transposed.DIMENSIONS,
         )
     convolution = _correlate_transpose
     if lowering != 'matmul' and _tile(x, 4 * kernel.shape[3]) == 4:

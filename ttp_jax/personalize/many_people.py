@@ -177,7 +177,7 @@ def _over_people(function: Callable, in_axes: tuple[int | None, ...]) -> Callabl
     return apply
 
 
-def _in_turn(function: Callable, in_axes: tuple[int | None, ...], at_once: int = 1) -> Callable:
+def _in_turn(function: Callable, in_axes: tuple[int | None, ...], at_once: int) -> Callable:
     """The function for a few people after the others; it returns what its first argument becomes.
 
     Everyone's state is changed where it is, and what a step holds is there for those few alone: so
