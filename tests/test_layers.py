@@ -257,6 +257,28 @@ def test_transposed_convolution_gradients_agree_with_the_library(lowering):
     assert_close(everyone(lowering), everyone('library'))
 
 
+def test_a_tpus_relu_has_the_librarys_values_and_gradients():
+    x = jnp.array([-2.0, -0.0, 0.0, 1e-30, 3.0])
+
+    def weighed(x, lowering):
+        return jnp.vdot(layers.relu(x, lowering=lowering), jnp.arange(5.0) - 2)
+
+    ours, theirs = (jax.value_and_grad(weighed)(x, how) for how in ('tpu', 'library'))
+    chex.assert_trees_all_equal(ours, theirs)
+
+
+def test_a_bias_is_added_to_a_map_that_came_in_blocks():
+    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 4))
+    plain = layers.Conv(3, use_bias=True, bias_init=jax.nn.initializers.normal())
+    lying = plain.clone(lowering='tpu', inputs=Blocks(2, 2), outputs=Blocks(2, 2))
+    variables = plain.init(jax.random.key(1), x)
+    chex.assert_trees_all_close(
+        lying.apply(variables, blocks.to_blocks(x, Blocks(2, 2))),
+        plain.apply(variables, x),
+        atol=1e-5,
+    )
+
+
 @pytest.mark.parametrize('function', [layers.convolve, layers.convolve_transpose])
 def test_unknown_lowering_names_the_known_ones(function):
     with pytest.raises(ValueError, match=r"'winograde', expected one of 'library', 'matmul'"):

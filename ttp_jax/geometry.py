@@ -162,9 +162,9 @@ def pack(image: Array) -> jax.Array:
 
 
 def _unpack(pixels: jax.Array) -> jax.Array:
-    """`[...]` of `pack` to `[..., 3]` float32."""
+    """`[...]` of `pack` to `[3, ...]` float32."""
     channels = [(pixels >> shift & 0xFF).astype(jnp.int32) for shift in (0, 8, 16)]
-    return jnp.stack(channels, axis=-1).astype(jnp.float32)
+    return jnp.stack([channel.astype(jnp.float32) for channel in channels])
 
 
 def warp(image: Array, affine: jax.Array, *, size: int, valid: Array | None = None) -> jax.Array:
@@ -183,6 +183,7 @@ def warp(image: Array, affine: jax.Array, *, size: int, valid: Array | None = No
     height, width, *channels = image.shape
     rows = jnp.asarray(image).reshape(height * width, *channels)
     pixel_of = (lambda pixel: pixel.astype(jnp.float32)) if channels else _unpack
+    colours = -1 if channels else 0
     limit_y, limit_x = (height, width) if valid is None else (valid[0], valid[1])
     grid = jnp.stack(jnp.meshgrid(jnp.arange(size), jnp.arange(size)), axis=-1).astype(jnp.float32)
     x, y = jnp.moveaxis(transform_points(invert_affine(affine), grid), -1, 0)
@@ -195,14 +196,15 @@ def warp(image: Array, affine: jax.Array, *, size: int, valid: Array | None = No
     def tap(column, row, weight):
         inside = (column >= 0) & (column < limit_x) & (row >= 0) & (row < limit_y)
         pixel = pixel_of(rows[jnp.where(inside, row * width + column, 0)])
-        return jnp.where(inside, weight, 0.0)[..., None] * pixel
+        return jnp.expand_dims(jnp.where(inside, weight, 0.0), colours) * pixel
 
-    return (
+    warped = (
         tap(left, top, (1 - right_share) * (1 - bottom_share))
         + tap(left + 1, top, right_share * (1 - bottom_share))
         + tap(left, top + 1, (1 - right_share) * bottom_share)
         + tap(left + 1, top + 1, right_share * bottom_share)
     )
+    return jnp.moveaxis(warped, colours, -1)
 
 
 def swap_left_right(

@@ -33,15 +33,16 @@ class BasicBlock(nn.Module):
     stride: int
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
+    relu: Callable[[jax.Array], jax.Array]
     expansion = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         y = self.conv(self.features, 3, self.stride, name='conv1')(x)
-        y = nn.relu(self.norm(name='bn1')(y))
+        y = self.relu(self.norm(name='bn1')(y))
         y = self.conv(self.features, 3, name='conv2')(y)
         y = self.norm(name='bn2')(y)
-        return nn.relu(y + _shortcut(self, x, self.features))
+        return self.relu(y + _shortcut(self, x, self.features))
 
 
 class Bottleneck(nn.Module):
@@ -51,17 +52,18 @@ class Bottleneck(nn.Module):
     stride: int
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
+    relu: Callable[[jax.Array], jax.Array]
     expansion = 4
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         y = self.conv(self.features, 1, name='conv1')(x)
-        y = nn.relu(self.norm(name='bn1')(y))
+        y = self.relu(self.norm(name='bn1')(y))
         y = self.conv(self.features, 3, self.stride, name='conv2')(y)
-        y = nn.relu(self.norm(name='bn2')(y))
+        y = self.relu(self.norm(name='bn2')(y))
         y = self.conv(self.features * self.expansion, 1, name='conv3')(y)
         y = self.norm(name='bn3')(y)
-        return nn.relu(y + _shortcut(self, x, self.features * self.expansion))
+        return self.relu(y + _shortcut(self, x, self.features * self.expansion))
 
 
 def _shortcut(block: nn.Module, x: jax.Array, features: int) -> jax.Array:
@@ -93,7 +95,8 @@ class ResNet(nn.Module):
             raise ValueError(f'no ResNet of depth {self.depth}; known: {sorted(STAGES)}')
         blocks, bottleneck = STAGES[self.depth]
         block = Bottleneck if bottleneck else BasicBlock
-        x = nn.relu(self.norm(name='bn1')(self.conv(self.width, 7, 2, name='conv1')(x)))
+        relu = functools.partial(layers.relu, lowering=self.lowering)
+        x = relu(self.norm(name='bn1')(self.conv(self.width, 7, 2, name='conv1')(x)))
         if self.stem_pool:
             x = layers.max_pool(x, 3, ((1, 1), (1, 1)), lowering=self.lowering)
         for stage, count in enumerate(blocks[: self.stages]):
@@ -103,6 +106,7 @@ class ResNet(nn.Module):
                     2 if stage and i == 0 else 1,
                     self.conv,
                     self.norm,
+                    relu,
                     name=f'layer{stage + 1}_{i}',
                 )(x)
         return x
@@ -149,5 +153,5 @@ class Encoder(nn.Module):
                 dtype=self.dtype,
                 name=f'deconv{i}',
             )(x)
-            x = nn.relu(norm(name=f'deconv_bn{i}')(x))
+            x = layers.relu(norm(name=f'deconv_bn{i}')(x), lowering=self.lowering)
         return x

@@ -130,10 +130,14 @@ def of_profiles(rows: jax.Array, columns: jax.Array, blocks: Blocks, margin: int
         jnp.pad(profile, ((0, 0), (margin * n,) * 2, (0, 0)))
         for profile, n in ((rows, blocks.rows), (columns, blocks.columns))
     )
-    n, height, channels = rows.shape
-    rows = rows.reshape(n, height // blocks.rows, 1, blocks.rows, 1, channels)
-    columns = columns.reshape(n, 1, -1, 1, blocks.columns, channels)
-    return (rows * columns).reshape(n, height // blocks.rows, -1, blocks.pixels * channels)
+    rows = _beside(rows, blocks.rows, [i // blocks.columns for i in range(blocks.pixels)])
+    columns = _beside(columns, blocks.columns, [i % blocks.columns for i in range(blocks.pixels)])
+    return rows[:, :, None] * columns[:, None]
+
+
+def _beside(profile: jax.Array, pixels: int, order: Sequence[int]) -> jax.Array:
+    """Of every few pixels of a profile `[N, L, C]` those in order: `[N, L / pixels, order C]`."""
+    return jnp.concatenate([profile[:, i::pixels] for i in order], -1)
 
 
 def masked(x: jax.Array, blocks: Blocks) -> jax.Array:

@@ -71,6 +71,29 @@ def suited_lowering(weights: str, *, platform: str) -> str:
     return {'cpu': cpu, 'tpu': tpu}.get(platform, gpu)[weights]
 
 
+def relu(x: jax.Array, *, lowering: str = 'library') -> jax.Array:
+    """The larger of x and 0; for a TPU with a gradient that needs nothing but the result."""
+    return _relu(x) if lowering == 'tpu' else nn.relu(x)
+
+
+@jax.custom_vjp
+def _relu(x: jax.Array) -> jax.Array:
+    """Its gradient reads the result, which the next layer's gradient needs anyway.
+
+    By its sign: of a comparison a TPU's compiler makes packed bits in the forward pass, in an
+    operation of their own, and unpacks them in another.
+    """
+    return jnp.maximum(x, 0)
+
+
+def _relu_forward(x):
+    y = _relu(x)
+    return y, y
+
+
+_relu.defvjp(_relu_forward, lambda y, gradient: (gradient * jnp.sign(y),))
+
+
 def convolve(
     x: jax.Array,
     kernel: jax.Array,
@@ -378,7 +401,8 @@ class Conv(nn.Module):
     """A convolution of odd size. Parameters 'kernel' `[k, k, in, features]` and maybe 'bias'.
 
     `upsample`: first repeat every pixel 2 x 2 (kernel 3, stride 1). `inputs`, `outputs`, `margin`:
-    how what comes in, and goes out, lies (`blocks`). `dtype` is what it computes and
+    how what comes in, and goes out, lies (`blocks`); with a bias the result is plain, as the sum
+    over pixels that is the bias' gradient is slow in blocks. `dtype` is what it computes and
     returns in (None: the input's); parameters stay float32. Raises ValueError for an even size.
     """
 
@@ -462,7 +486,7 @@ def _apply_kernel(
     if not layer.use_bias:
         return y
     bias = layer.param('bias', layer.bias_init, (layer.features,)).astype(dtype)
-    return y + blocks.per_pixel(bias, outputs)
+    return blocks.from_blocks(y, outputs) + bias
 
 
 def _name(layer: nn.Module) -> str:

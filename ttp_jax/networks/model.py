@@ -135,7 +135,7 @@ class _ConvNormRelu(nn.Module):
             layout=outputs,
             name=name.replace('conv', 'bn'),
         )
-        return blocks.masked(nn.relu(norm(x)), outputs)
+        return blocks.masked(layers.relu(norm(x), lowering=self.lowering), outputs)
 
     def pair(
         self,
@@ -196,7 +196,7 @@ class Renderer(_ConvNormRelu):
             channels //= 2
             x = self.pair(x, channels, stage, inputs, outputs, upsample=stage > 1)
             inputs = outputs
-        x = layers.Conv(
+        return layers.Conv(
             3,
             3,
             use_bias=True,
@@ -206,7 +206,6 @@ class Renderer(_ConvNormRelu):
             outputs=inputs,
             name='image',
         )(x)
-        return blocks.from_blocks(x, inputs)
 
 
 class PoseModel(nn.Module):
