@@ -22,6 +22,10 @@ them estimated by the compiler:
                   of people who take turns, what a step holds is there once
     collectives   by kind: how many, and bytes that a chip gets from them
 
+A third table tells of programs over several chips how long a step computes and how long its
+collectives take, on a torus of the published bandwidth with a microsecond a hop, if none of them
+runs while chips compute.
+
 `personalization` is `many_people.make_runner(...).loop.learn` of a segment of 8 frames, for clips
 of 32, and its cycles are an eighth of the call's; `joint` is `train.mapped_step`. What each is made
 of comes from configs/, and how it is computed from the package's own choices for that target.
@@ -36,6 +40,7 @@ import datetime
 import importlib.metadata
 import importlib.util
 import json
+import math
 import os
 import pathlib
 import re
@@ -56,11 +61,15 @@ Row = dict[str, Any]
 
 
 class Chip(NamedTuple):
-    """A kind of TPU: bfloat16 FLOP/s, cycles a second, and bytes of memory, as published."""
+    """A kind of TPU: bfloat16 FLOP/s, cycles a second, and bytes of memory, as published.
+
+    links: bytes a second that an all-reduce moves out of a chip, as published of a whole pod.
+    """
 
     flops: float
     clock: float
     memory: float
+    links: float
     topologies: dict[int, str]  # by the number of chips
 
     @property
@@ -70,11 +79,14 @@ class Chip(NamedTuple):
 
 
 CHIPS = {
-    'v5e': Chip(197e12, 1.5e9, 16e9, {1: 'v5e:2x2', 4: 'v5e:2x2', 16: 'v5e:4x4', 256: 'v5e:16x16'}),
+    'v5e': Chip(
+        197e12, 1.5e9, 16e9, 200e9, {1: 'v5e:2x2', 4: 'v5e:2x2', 16: 'v5e:4x4', 256: 'v5e:16x16'}
+    ),
     'v6e': Chip(
-        918e12, 1.75e9, 32e9, {1: 'v6e:2x2', 4: 'v6e:2x2', 16: 'v6e:4x4', 256: 'v6e:16x16'}
+        918e12, 1.75e9, 32e9, 400e9, {1: 'v6e:2x2', 4: 'v6e:2x2', 16: 'v6e:4x4', 256: 'v6e:16x16'}
     ),
 }
+HOP = 1e-6  # seconds from a chip to its neighbour, the usual guess; nobody publishes it
 PARTS = {  # heading: names in the paths of the program, of the package's modules and scopes
     'crops': ('crop',),
     'resnet': ('resnet',),
@@ -467,6 +479,25 @@ def that_fit(row: Row) -> int:
     return int((CHIPS[row['chip']].memory - once) // each)
 
 
+def seconds_computing(row: Row) -> float:
+    """The expected cycles of a step, at the chip's clock."""
+    return row['cycles'] / CHIPS[row['chip']].clock
+
+
+def seconds_on_the_way(row: Row) -> float:
+    """What a step's all-reduces take on a square torus, one after the other.
+
+    Each is twice along both axes, as rings whose two directions meet half-way, and all but a chip's
+    own share of the bytes leaves it twice.
+    """
+    chips, links = row['chips'], CHIPS[row['chip']].links
+    hops = 2 * math.isqrt(chips)
+    return sum(
+        found['times'] * hops * HOP + 2 * found['bytes'] * (1 - 1 / chips) / links
+        for found in row['collectives'].values()
+    )
+
+
 def traffic(row: Row) -> str:
     """Collectives in words."""
     found = row['collectives'].items()
@@ -511,8 +542,20 @@ def table(rows: Sequence[Row]) -> str:
         for row in good
     ]
     lines += ['', 'Share of these cycles:', '', *markdown(['row', *parts], shares)]
+    lines += over_chips([row for row in good if row['chips'] > 1])
     lines += [f'{row["name"]}: {row["note"]}' for row in rows if 'note' in row]
     return '\n'.join(lines)
+
+
+def over_chips(rows: Sequence[Row]) -> list[str]:
+    """Lines of the table of programs that several chips share."""
+    cells = []
+    for row in rows:
+        busy, waiting = seconds_computing(row), seconds_on_the_way(row)
+        share = busy / (busy + waiting)
+        cells.append([row['name'], f'{1e3 * busy:.2f}', f'{1e3 * waiting:.2f}', f'{share:.0%}'])
+    headings = ['over several chips', 'ms computing', 'ms of collectives', 'of the time computing']
+    return ['', *markdown(headings, cells)] if cells else []
 
 
 def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

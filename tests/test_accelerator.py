@@ -153,6 +153,16 @@ def test_a_step_that_people_take_in_turn_is_held_once():
     assert cells(text, 'fit') == ['19']  # (16 - 0.5 - 6) GB for people of half a GB
 
 
+def test_what_chips_send_each_other_takes_its_bytes_and_its_way():
+    alone = row(chips=1, collectives=one_reduction())
+    assert accelerator.seconds_on_the_way(row(chips=256)) == 0
+    bytes_alone = 2 * 12e6 * 255 / 256 / accelerator.CHIPS['v5e'].links
+    over_all = accelerator.seconds_on_the_way(alone | {'chips': 256})
+    assert over_all == pytest.approx(bytes_alone + 3 * 32e-6)  # 16 hops along each axis
+    text = accelerator.table([row(), alone | {'chips': 256}])
+    assert cells(text[text.index('| over several chips') :], 'ms computing') == ['0.67']
+
+
 def one_reduction():
     return {'all-reduce': {'times': 3, 'bytes': 12_000_000}}
 
