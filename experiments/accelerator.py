@@ -18,6 +18,7 @@ them estimated by the compiler:
     without, MB   results of instructions that the compiler expects no cycles of: what the sum of
                   cycles leaves out, above all the gradients of pools
     temporary, arguments  memory of a chip
+    foreseen      how much more than that the package's own estimate (capacity.py) is
     fit           people (samples) that the chip's memory would hold, if each took as much as here;
                   of people who take turns, what a step holds is there once
     collectives   by kind: how many, and bytes that a chip gets from them
@@ -134,7 +135,7 @@ def settings() -> list[Setting]:
     rows += [change(small, schedule='offline'), change(small, chip='v6e')]
     rows += [Setting('small', 'joint', chips=n, people=16) for n in (1, 16, 256)]
     rows += [change(paper, people=n) for n in (1, 4, 16)]
-    rows += [change(paper, parts=8)]
+    rows += [change(paper, schedule='offline'), change(paper, parts=8)]
     rows += [change(paper, people=2, lowering=how) for how in ('matmul', 'library')]
     rows += [change(paper, chips=256), change(paper, chip='v6e', people=2)]
     rows += [Setting('paper', 'joint', chips=n, people=32, dtype='bfloat16') for n in (1, 256)]
@@ -230,25 +231,44 @@ def personalization(problem: Problem, devices: Sequence) -> tuple[Any, int]:
     import jax.numpy as jnp
     from jax.sharding import NamedSharding, PartitionSpec
 
-    from ttp_jax.personalize import inner_loop, many_people, partition
+    from ttp_jax.personalize import many_people
 
     runner = many_people.make_runner(method_of(problem, devices), devices=devices)
     spread = NamedSharding(runner.mesh, PartitionSpec(many_people.PEOPLE))
     everywhere = NamedSharding(runner.mesh, PartitionSpec())
     together = problem.setting.people * len(devices)
-    shared = inner_loop.Shared(
-        *partition.split(problem.variables['params'], frozen=problem.objective.frozen),
-        problem.variables['batch_stats'],
-        problem.loss_means,
-        problem.network.weights,
-    )
-    shared, people = placed(shared, everywhere), placed(clips(problem, together), spread)
+    shared = placed(shared_of(problem), everywhere)
+    people = placed(clips(problem, together), spread)
     progress = placed(jax.eval_shape(runner.loop.start, shared, people), spread)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), together))
     keys = placed(keys, spread)
     frames = placed(jax.ShapeDtypeStruct((runner.segment,), jnp.int32), everywhere)
     learn: Any = runner.loop.learn
     return learn.lower(progress, shared, people, keys, frames), bytes_of(shared)
+
+
+def shared_of(problem: Problem):
+    """The shapes of what people have in common."""
+    from ttp_jax.personalize import inner_loop, partition
+
+    return inner_loop.Shared(
+        *partition.split(problem.variables['params'], frozen=problem.objective.frozen),
+        problem.variables['batch_stats'],
+        problem.loss_means,
+        problem.network.weights,
+    )
+
+
+def foreseen_bytes(problem: Problem, devices: Sequence) -> float:
+    """What `capacity` takes a chip's people for, with all that a call of `learn` is given."""
+    from ttp_jax.personalize import capacity, liveness, many_people
+
+    method, shared = method_of(problem, devices), shared_of(problem)
+    needs = capacity.needs(
+        shared, method=method, platform='tpu', at_once=many_people.at_once(method.model)
+    ).with_clips(bytes_of(clips(problem, 1)))
+    given = shared._replace(trainable={})  # which people have their own of
+    return needs.bytes(problem.setting.people) + liveness.size_of(given, lanes=128)
 
 
 def method_of(problem: Problem, devices: Sequence):
@@ -405,11 +425,19 @@ def compiled_row(setting: Setting, *, text_to: pathlib.Path | None = None) -> Ro
         'argument_bytes': memory.argument_size_in_bytes,
         'held_bytes': held,
         'shared_bytes': shared,
+        **foreseen(setting, problem),
         'in_turn': setting.task == 'personalization' and takes_turns(setting, problem),
         'collectives': {k: v._asdict() for k, v in compiled_text.collectives(text).items()},
         'compile_seconds': round(seconds, 1),
         **provenance(),
     }
+
+
+def foreseen(setting: Setting, problem: Problem) -> Row:
+    """What the package expected a chip to hold, of personalization."""
+    if setting.task != 'personalization':
+        return {}
+    return {'foreseen_bytes': round(foreseen_bytes(problem, chips_of(setting)))}
 
 
 def takes_turns(setting: Setting, problem: Problem) -> bool:
@@ -525,6 +553,9 @@ COLUMNS = {
     ),
     'temporary GB': lambda row: f'{row["temporary_bytes"] / 1e9:.2f}',
     'arguments GB': lambda row: f'{row["argument_bytes"] / 1e9:.2f}',
+    'foreseen': lambda row: (
+        f'{row["foreseen_bytes"] / row["held_bytes"] - 1:+.1%}' if 'foreseen_bytes' in row else ''
+    ),
     'fit': lambda row: str(that_fit(row)),
     'collectives': traffic,
     'compiled in s': lambda row: f'{row["compile_seconds"]:.0f}',

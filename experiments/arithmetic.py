@@ -23,7 +23,7 @@ import optax
 from ttp_jax.networks import layers, perceptual
 from ttp_jax.networks.model import PoseModel
 from ttp_jax.objectives.reconstruction import RECONSTRUCTION
-from ttp_jax.personalize import capacity, inner_loop, partition
+from ttp_jax.personalize import inner_loop, liveness, partition
 
 
 class Problem(NamedTuple):
@@ -151,12 +151,18 @@ def flops_by_xla(problem: Problem, lowering: str) -> float:
     It includes what the lowering does in excess, additions and exponentials, and leaves out what
     touches only the zeros around an image.
     """
-    loss, (trainable, *rest) = adaptation(problem, lowering)
-    tx = optax.adam(1e-4)
-    state = jax.eval_shape(functools.partial(inner_loop.fresh_state, tx=tx), trainable, rest[2])
-    step = functools.partial(inner_loop.adapt_step, tx=tx, loss=loss)
-    analysis = jax.jit(step).lower(state, *rest[:2], *rest[3:]).cost_analysis()
+    step, arguments = adapting_step(problem, lowering)
+    analysis = jax.jit(step).lower(*arguments).cost_analysis()
     return (analysis[0] if isinstance(analysis, list) else analysis).get('flops', math.nan)
+
+
+def adapting_step(problem: Problem, lowering: str) -> tuple[Callable, tuple]:
+    """One person's step and its arguments, as shapes."""
+    loss, (trainable, frozen, batch_stats, means, *drawn) = adaptation(problem, lowering)
+    tx = optax.adam(1e-4)
+    state = jax.eval_shape(functools.partial(inner_loop.fresh_state, tx=tx), trainable, means)
+    step = functools.partial(inner_loop.adapt_step, tx=tx, loss=loss)
+    return step, (state, frozen, batch_stats, *drawn)
 
 
 def trainable_bytes(problem: Problem) -> int:
@@ -164,14 +170,7 @@ def trainable_bytes(problem: Problem) -> int:
     return sum(4 * leaf.size for leaf in problem.split()[0].values())
 
 
-def activation_bytes(problem: Problem) -> int:
-    """Bytes that a step's forward pass keeps for the backward pass, parameters aside."""
-    return capacity.activation_bytes(
-        *problem.split(),
-        problem.variables['batch_stats'],
-        perceptual=problem.network,
-        objective=RECONSTRUCTION,
-        model=problem.model.clone(lowering='matmul'),
-        size=problem.size,
-        batch=problem.batch,
-    )
+def step_bytes(problem: Problem) -> int:
+    """Bytes that a person's step holds besides its arguments, by its trace (`liveness`)."""
+    step, arguments = adapting_step(problem, 'matmul')
+    return liveness.most_held(jax.make_jaxpr(step)(*arguments))

@@ -675,7 +675,7 @@ def count(job: Job) -> None:
             **arithmetic.flops_by_formula(problem),
             **by_xla,
             'trainable_bytes': arithmetic.trainable_bytes(problem),
-            'activation_bytes': arithmetic.activation_bytes(problem),
+            'step_bytes': arithmetic.step_bytes(problem),
         }
     )
 
@@ -1091,8 +1091,8 @@ def report(rows: list[Row], results: Results, rates: dict[str, float], here: Row
         print(
             f"{size}: one person's step is {row['step'] / 1e9:.2f} GFLOP by formula, by XLA's "
             f'count of the traced step {xla}; its trained parameters '
-            f'{row["trainable_bytes"] / 1e6:.1f} MB, activations '
-            f'{row["activation_bytes"] / 1e6:.0f} MB'
+            f'{row["trainable_bytes"] / 1e6:.1f} MB, what a '
+            f'step holds besides {row["step_bytes"] / 1e6:.0f} MB'
         )
     print()
     targets = cpu_targets(results) if here['backend'] == 'cpu' else gpu_targets(results)

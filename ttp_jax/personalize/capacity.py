@@ -1,13 +1,15 @@
 """How many people are personalized at once, and where, when nobody says.
 
-A person who joins a chunk brings private weights, their gradient and Adam's moments, a clip, and
-what the forward pass leaves for the backward pass. On accelerators memory decides: on a GPU more
-people at once are faster; on a TPU they take turns, and a step's memory is there once. On a CPU
-each device is one core and takes one person: a second one only pushes the first from the caches
-(measured: experiments/throughput.py).
+A person who joins a chunk brings private weights, Adam's moments and a clip, and, while a step is
+taken, what that holds: activations that wait for the backward pass, gradients, crops. On
+accelerators memory decides: on a GPU more people at once are faster; on a TPU they take turns, and
+a step's memory is there once. On a CPU each device is one core and takes one person: a second one
+only pushes the first from the caches (measured: experiments/throughput.py).
+
+For TPUs the estimate is 4 to 12 % more than their compiler plans, never less
+(experiments/README.md).
 """
 
-import functools
 import math
 import os
 import pathlib
@@ -18,96 +20,99 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ttp_jax.networks.model import PoseModel
-from ttp_jax.networks.perceptual import Perceptual
-from ttp_jax.objectives.objective import Objective
-from ttp_jax.personalize import inner_loop, partition
+from ttp_jax.personalize import inner_loop, liveness
 
-_KEPT = 3  # weights and two moments
-_PASSING = 2  # gradient, and a copy while weights are replaced
-# XLA's plans hold up to 2.6 times what is kept: gathered columns, and gradients under way.
-_OVERHEAD = 3
+_PACKED = 4 / 3  # bytes that `pairs.laid_out` makes of one
+# XLA's plans for CPUs hold up to 2.3 times what the trace does, in copies that suit their loops; a
+# GPU's have never been looked at.
+_OVERHEAD = {'tpu': 1.0}
+_OVERHEAD_ELSEWHERE = 2.6
+_LANES = {'tpu': 128}  # to a multiple of how many numbers a last axis is filled up
 _SHARE = 0.8  # of the free memory; the rest is for predictions and for what others need
 
 
 class Needs(NamedTuple):
-    """Bytes: of one more person in a chunk, and of a step that a few take after the others."""
+    """Bytes that people take besides their clips.
 
-    each: int
-    once: int = 0
-
-
-def activation_bytes(
-    trainable: partition.Flat,
-    frozen: partition.Flat,
-    batch_stats,
-    *,
-    model: PoseModel,
-    perceptual: Perceptual,
-    objective: Objective | None,
-    size: int,
-    batch: int,
-    mirror: tuple[int, ...] = (),
-) -> int:
-    """What the forward pass of one person's step leaves for the backward pass, parameters aside.
-
-    Nothing without an objective. Only shapes are used: arguments may be `jax.ShapeDtypeStruct`s.
-    size: of a crop's side, pixels; mirror: as in `inner_loop.Method`.
+    each: of everybody in a chunk. step: of everybody who is worked for at the same time. waiting:
+    of those, besides, where others wait for their turn. at_once: how many are worked for at the
+    same time; 0 for all of them. clip: of a byte of a clip, how many a step makes of it.
     """
-    if objective is None:
-        return 0
-    one_loss = functools.partial(
-        inner_loop.self_supervised_loss, model=model, objective=objective, mirror=mirror
-    )
-    crops = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.float32)
-    labels = None
-    if objective.taught:
-        cells = model.cells(size)
-        labels = (jnp.zeros((batch, cells, cells, model.joints)), jnp.ones((batch, model.joints)))
-    fixed = jax.tree.leaves((trainable, frozen, batch_stats, perceptual.weights))
-    known = {(x.shape, x.dtype) for x in fixed}
 
-    def pull_back(trainable, frozen, batch_stats, weights, target, source):
-        def loss(t):
-            return one_loss(
-                t,
-                frozen,
-                batch_stats,
-                jnp.ones(1 + perceptual.terms),
-                inner_loop.Crops(target, source, labels),
-                jax.random.key(0),
-                perceptual=perceptual._replace(weights=weights),
-            )[0]
+    each: float
+    step: float = 0
+    waiting: float = 0
+    at_once: int = 0
+    clip: float = 0
 
-        return jax.vjp(loss, trainable)[1]
+    def with_clips(self, size: int) -> 'Needs':
+        """The same with clips of `size` bytes."""
+        return self._replace(each=self.each + size, step=self.step + self.clip * size)
 
-    kept = jax.tree.leaves(
-        jax.eval_shape(pull_back, trainable, frozen, batch_stats, perceptual.weights, crops, crops)
-    )
-    return sum(x.size * x.dtype.itemsize for x in kept if (x.shape, x.dtype) not in known)
+    def bytes(self, people: int) -> float:
+        """What so many people take together."""
+        working = min(people, self.at_once or people)
+        step = self.step + self.waiting * (working < people)
+        return people * self.each + working * step
+
+    def people(self, free: float) -> int:
+        """How many people so many bytes are enough for."""
+        together = math.floor(free / (self.each + self.step))
+        if not self.at_once:
+            return together
+        most = math.floor((free - self.at_once * (self.step + self.waiting)) / self.each)
+        return max(min(together, self.at_once), most)
 
 
-def needs(trainable: partition.Flat, *rest, at_once: int = 0, **how) -> Needs:
-    """What people take at most besides their clips.
+def needs(
+    shared: inner_loop.Shared, *, method: inner_loop.Method, platform: str, at_once: int = 0
+) -> Needs:
+    """What people take, read off the trace of one person's steps (`liveness`).
+
+    Only shapes are used: leaves of `shared` may be `jax.ShapeDtypeStruct`s.
 
     Args:
-      trainable: with the others, arguments of `activation_bytes`.
+      shared: what people have in common.
+      method: how they are adapted; with `method.objective` None nobody is, and a step takes
+        nothing.
+      platform: of the devices (`jax.Device.platform`).
       at_once: as in `many_people.lift_loop`.
     """
-    weights = sum(leaf.size * leaf.dtype.itemsize for leaf in trainable.values())
-    step = _PASSING * weights + _OVERHEAD * activation_bytes(trainable, *rest, **how)
-    if at_once:
-        return Needs(_KEPT * weights, at_once * step)
-    return Needs(_KEPT * weights + step)
+    lanes = _LANES.get(platform, 1)
+    method = method._replace(spec=method.spec.suited_to(platform))
+    loop, person = inner_loop.one_person(method), _one_frame(method)
+    progress = jax.eval_shape(loop.start, shared, person)
+    each = liveness.size_of(progress.state, lanes=lanes)
+    if method.objective is None:
+        return Needs(each)
+    key, frames = jax.eval_shape(lambda: jax.random.key(0)), jax.ShapeDtypeStruct((1,), jnp.int32)
+    trace = jax.make_jaxpr(loop.learn)(progress, shared, person, key, frames)
+    step = _OVERHEAD.get(platform, _OVERHEAD_ELSEWHERE) * liveness.most_held(trace, lanes=lanes)
+    # A copy of the weights while they are replaced; who takes a turn is taken out and put back.
+    copy = liveness.size_of(shared.trainable)
+    packed = _PACKED if method.spec.packed else 0
+    return Needs(each, step + copy, 2 * each, at_once, packed)
+
+
+def _one_frame(method: inner_loop.Method) -> inner_loop.Person:
+    """The shapes of the smallest clip there is; others are added by their bytes."""
+    shape, side = jax.ShapeDtypeStruct, method.spec.size
+    taught = method.objective is not None and method.objective.taught
+    return inner_loop.Person(
+        shape((1, side, side, 3), jnp.uint8),
+        shape((2,), jnp.int32),
+        shape((1, 4), jnp.float32),
+        shape((), jnp.int32),
+        shape((1, method.model.joints, 3), jnp.float32) if taught else None,
+    )
 
 
 def people_at_once(needs: Needs, devices: Sequence[jax.Device]) -> int:
     """How many people the devices take together, at least one; needs: their clips included."""
     if devices[0].platform == 'cpu':
-        free = _SHARE * free_bytes() - needs.once
-        return max(1, min(len(devices), math.floor(free / needs.each)))
-    free = _SHARE * min(_free_on(device) for device in devices) - needs.once
-    return len(devices) * max(1, math.floor(free / needs.each))
+        return max(1, min(len(devices), needs.people(_SHARE * free_bytes())))
+    free = _SHARE * min(_free_on(device) for device in devices)
+    return len(devices) * max(1, needs.people(free))
 
 
 def _free_on(device: jax.Device) -> float:

@@ -61,8 +61,7 @@ def place(
     groups = buckets(lengths, [clips.frame_size(clip) for clip in people])
     local = jax.local_devices()
     most = [
-        people_per_chunk
-        or capacity.people_at_once(needs._replace(each=needs.each + group.clip_bytes), local)
+        people_per_chunk or capacity.people_at_once(needs.with_clips(group.clip_bytes), local)
         for group in groups
     ]
     devices = local[: max(1, min(len(people), *most))] if groups else local

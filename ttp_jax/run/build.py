@@ -221,19 +221,14 @@ class Run:
     @functools.cached_property
     def placement(self) -> placement.Placement:
         """Who is adapted side by side, where and how: as the config says, or as suits and fits."""
-        config, shared = self.config.personalize, self.shared
-        model = self.model.clone(**self.computing('personalize', 'private'))
+        config, platform = self.config.personalize, jax.local_devices()[0].platform
+        lowering = self.computing('personalize', 'private')['lowering']
+        features = placement.shared_lowering(lowering, platform=platform)
         needs = capacity.needs(
-            shared.trainable,
-            shared.frozen,
-            shared.batch_stats,
-            at_once=many_people.at_once(model),
-            model=model,
-            perceptual=self.perceptual,
-            objective=self.adapts_by,
-            size=self.spec.size,
-            batch=config.batch // config.parts,
-            mirror=self.data.skeleton.mirror,
+            self.shared,
+            method=self._method('online', lowering, features),  # which predicts as well
+            platform=platform,
+            at_once=many_people.at_once(self.model.clone(lowering=lowering)),
         )
         return placement.place(
             self.people,
@@ -278,12 +273,14 @@ class Run:
 
     def method(self, schedule: str) -> inner_loop.Method:
         """How a person is adapted under a schedule."""
-        place = self.placement
+        return self._method(schedule, self.placement.lowering, self.placement.features_lowering)
+
+    def _method(self, schedule: str, lowering: str, features: str) -> inner_loop.Method:
         return method.of(
             self.config,
             schedule,
-            perceptual=self.perceptual._replace(lowering=place.features_lowering),
-            lowering=place.lowering,
+            perceptual=self.perceptual._replace(lowering=features),
+            lowering=lowering,
             spec=self.spec,
         )
 
