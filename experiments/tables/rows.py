@@ -204,6 +204,10 @@ SCHEDULES: dict[str, Changes] = {
         # Online no end is known that rates could fall to, and this row is of both schedules.
         *steps(**{key: value for key, value in FOLLOWED['offline'].items() if key != 'falls'}),
     ),
+    'followed predictions and rebuilding, warm-up, half the rates': (
+        ('personalize.objective', 'followed_training'),
+        *steps(warmup=64, learning_rate=1e-4, image_learning_rate=5e-4),
+    ),
 }
 
 IMAGE_NETWORKS = r'(appearance_encoder|pose_encoder|renderer)/.*'
