@@ -14,7 +14,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from ttp_jax.networks import layers
+from ttp_jax.networks import blocks, layers
+from ttp_jax.networks.blocks import PLAIN, Blocks
 
 STAGES = {  # depth -> (blocks per stage, bottleneck?)
     10: ((1, 1, 1, 1), False),
@@ -27,22 +28,30 @@ STAGES = {  # depth -> (blocks per stage, bottleneck?)
 
 
 class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions and a shortcut; the stride is on the first."""
+    """Two 3 x 3 convolutions and a shortcut; the stride is on the first.
+
+    inputs, outputs: how the maps before and after it lie (`blocks`).
+    """
 
     features: int
     stride: int
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
     relu: Callable[[jax.Array], jax.Array]
+    inputs: Blocks = PLAIN
+    outputs: Blocks = PLAIN
     expansion = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = self.conv(self.features, 3, self.stride, name='conv1')(x)
-        y = self.relu(self.norm(name='bn1')(y))
-        y = self.conv(self.features, 3, name='conv2')(y)
-        y = self.norm(name='bn2')(y)
-        return self.relu(y + _shortcut(self, x, self.features))
+        between = self.outputs.shifted
+        first = self.conv(
+            self.features, 3, self.stride, inputs=self.inputs, outputs=between, name='conv1'
+        )
+        y = self.relu(self.norm(layout=between, name='bn1')(first(x)))
+        second = self.conv(self.features, 3, inputs=between, outputs=self.outputs, name='conv2')
+        y = self.norm(layout=self.outputs, name='bn2')(second(blocks.masked(y, between)))
+        return self.relu(y + _shortcut(self, x, self.features, self.inputs, self.outputs))
 
 
 class Bottleneck(nn.Module):
@@ -66,12 +75,15 @@ class Bottleneck(nn.Module):
         return self.relu(y + _shortcut(self, x, self.features * self.expansion))
 
 
-def _shortcut(block: nn.Module, x: jax.Array, features: int) -> jax.Array:
+def _shortcut(
+    block: nn.Module, x: jax.Array, features: int, inputs: Blocks = PLAIN, outputs: Blocks = PLAIN
+) -> jax.Array:
     """The identity, or a 1 x 1 convolution where the block changes the shape."""
-    if block.stride == 1 and x.shape[-1] == features:
+    if block.stride == 1 and x.shape[-1] == features * inputs.pixels:
         return x
-    x = block.conv(features, 1, block.stride, name='downsample_conv')(x)
-    return block.norm(name='downsample_bn')(x)
+    how = dict(inputs=inputs, outputs=outputs)
+    x = block.conv(features, 1, block.stride, **how, name='downsample_conv')(x)
+    return block.norm(layout=outputs, name='downsample_bn')(x)
 
 
 class ResNet(nn.Module):
@@ -93,23 +105,39 @@ class ResNet(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         if self.depth not in STAGES:
             raise ValueError(f'no ResNet of depth {self.depth}; known: {sorted(STAGES)}')
-        blocks, bottleneck = STAGES[self.depth]
-        block = Bottleneck if bottleneck else BasicBlock
+        counts, bottleneck = STAGES[self.depth]
         relu = functools.partial(layers.relu, lowering=self.lowering)
-        x = relu(self.norm(name='bn1')(self.conv(self.width, 7, 2, name='conv1')(x)))
+        lies = self.lies(*x.shape[1:3])
+        inputs = PLAIN if self.stem_pool else lies[0]
+        x = self.conv(self.width, 7, 2, outputs=inputs, name='conv1')(x)
+        x = relu(self.norm(layout=inputs, name='bn1')(x))
         if self.stem_pool:
             x = layers.max_pool(x, 3, ((1, 1), (1, 1)), lowering=self.lowering)
-        for stage, count in enumerate(blocks[: self.stages]):
-            for i in range(count):
-                x = block(
+            x, inputs = blocks.to_blocks(x, lies[0]), lies[0]
+        for stage, outputs in enumerate(lies):
+            for i in range(counts[stage]):
+                lie: dict[str, Any] = {} if bottleneck else dict(inputs=inputs, outputs=outputs)
+                block = (Bottleneck if bottleneck else BasicBlock)(
                     self.width * 2**stage,
                     2 if stage and i == 0 else 1,
                     self.conv,
                     self.norm,
                     relu,
+                    **lie,
                     name=f'layer{stage + 1}_{i}',
-                )(x)
-        return x
+                )
+                x, inputs = block(x), outputs
+        return blocks.from_blocks(x, inputs)
+
+    def lies(self, height: int, width: int) -> list[Blocks]:
+        """How the maps of every stage lie, of images of that size; wide ones are plain anyway."""
+        if STAGES[self.depth][1]:
+            return [PLAIN] * self.stages
+        strides = [(4 if self.stem_pool else 2) << stage for stage in range(self.stages)]
+        return [
+            layers.layout(self.lowering, self.width << i, -(-height // n), -(-width // n))
+            for i, n in enumerate(strides)
+        ]
 
 
 class Encoder(nn.Module):
