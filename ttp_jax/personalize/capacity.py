@@ -15,17 +15,17 @@ import os
 import pathlib
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from ttp_jax.personalize import inner_loop, liveness
+from ttp_jax.personalize import inner_loop, liveness, partition
 
 _PACKED = 4 / 3  # bytes that `pairs.laid_out` makes of one
-# XLA's plans for CPUs hold up to 2.3 times what the trace does, in copies that suit their loops; a
-# GPU's have never been looked at.
-_OVERHEAD = {'tpu': 1.0}
+# How much more XLA's plans hold than the trace: for TPUs little, for CPUs up to 2.3 times, in
+# copies that suit their loops; a GPU's have never been looked at.
+_OVERHEAD = {'tpu': 1.03}
 _OVERHEAD_ELSEWHERE = 2.6
 _LANES = {'tpu': 128}  # to a multiple of how many numbers a last axis is filled up
 _SHARE = 0.8  # of the free memory; the rest is for predictions and for what others need
@@ -88,10 +88,15 @@ def needs(
     key, frames = jax.eval_shape(lambda: jax.random.key(0)), jax.ShapeDtypeStruct((1,), jnp.int32)
     trace = jax.make_jaxpr(loop.learn)(progress, shared, person, key, frames)
     step = _OVERHEAD.get(platform, _OVERHEAD_ELSEWHERE) * liveness.most_held(trace, lanes=lanes)
-    # A copy of the weights while they are replaced; who takes a turn is taken out and put back.
-    copy = liveness.size_of(shared.trainable)
+    step += _cast_bytes(shared.trainable, method.model.dtype)
     packed = _PACKED if method.spec.packed else 0
-    return Needs(each, step + copy, 2 * each, at_once, packed)
+    # Who takes a turn is taken out and put back, a copy each.
+    return Needs(each, step, 2 * each, at_once, packed)
+
+
+def _cast_bytes(weights: partition.Flat, dtype: Any) -> int:
+    """What weights take once more in the type that is computed in; nothing where it is theirs."""
+    return sum(leaf.size * jnp.dtype(dtype).itemsize for leaf in weights.values()) if dtype else 0
 
 
 def _one_frame(method: inner_loop.Method) -> inner_loop.Person:
