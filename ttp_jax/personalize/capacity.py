@@ -15,7 +15,7 @@ import os
 import pathlib
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -87,16 +87,22 @@ def needs(
         return Needs(each)
     key, frames = jax.eval_shape(lambda: jax.random.key(0)), jax.ShapeDtypeStruct((1,), jnp.int32)
     trace = jax.make_jaxpr(loop.learn)(progress, shared, person, key, frames)
-    step = _OVERHEAD.get(platform, _OVERHEAD_ELSEWHERE) * liveness.most_held(trace, lanes=lanes)
-    step += _cast_bytes(shared.trainable, method.model.dtype)
+    held = liveness.most_held(trace, lanes=lanes)
+    step = _OVERHEAD.get(platform, _OVERHEAD_ELSEWHERE) * held + _copies(shared.trainable, method)
     packed = _PACKED if method.spec.packed else 0
     # Who takes a turn is taken out and put back, a copy each.
     return Needs(each, step, 2 * each, at_once, packed)
 
 
-def _cast_bytes(weights: partition.Flat, dtype: Any) -> int:
-    """What weights take once more in the type that is computed in; nothing where it is theirs."""
-    return sum(leaf.size * jnp.dtype(dtype).itemsize for leaf in weights.values()) if dtype else 0
+def _copies(weights: partition.Flat, method: inner_loop.Method) -> int:
+    """Bytes of the copies of the weights that XLA makes and a trace does not show.
+
+    One in the type that is computed in, where it is another. Two for a batch in parts: sums of
+    their gradients, and weights laid out as the loop over parts reads them.
+    """
+    numbers, dtype = sum(leaf.size for leaf in weights.values()), method.model.dtype
+    cast = numbers * jnp.dtype(dtype).itemsize if dtype else 0
+    return cast + 2 * (method.parts > 1) * liveness.size_of(weights)
 
 
 def _one_frame(method: inner_loop.Method) -> inner_loop.Person:
