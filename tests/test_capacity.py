@@ -43,7 +43,7 @@ def test_one_person_per_device_is_tried_where_none_fits():
 
 
 def test_what_a_step_holds_is_there_for_those_alone_who_are_worked_for():
-    needs = capacity.Needs(GIB, step=5 * GIB, waiting=GIB, at_once=4)
+    needs = capacity.Needs(GIB, step=5 * GIB, turn=GIB, at_once=4)
     assert capacity.people_at_once(needs, [accelerator(100 * GIB)]) == 80 - 4 * (5 + 1)
     assert capacity.people_at_once(needs, [accelerator(20 * GIB)]) == 2  # nobody waits
     alone = capacity.Needs(GIB, step=5 * GIB)
@@ -53,14 +53,15 @@ def test_what_a_step_holds_is_there_for_those_alone_who_are_worked_for():
 @pytest.mark.parametrize('at_once', [0, 1, 4])
 @pytest.mark.parametrize('gib', [3, 16, 40, 100])
 def test_as_many_people_as_fit_and_not_one_more(at_once, gib):
-    needs = capacity.Needs(GIB, step=2 * GIB, waiting=GIB / 2, at_once=at_once)
+    needs = capacity.Needs(GIB, step=2 * GIB, turn=GIB / 2, waiting=GIB / 4, at_once=at_once)
     people = needs.people(gib * GIB)
     assert needs.bytes(people) <= gib * GIB < needs.bytes(people + 1)
 
 
 def test_a_clip_is_there_as_it_is_and_as_steps_want_it():
     needs = capacity.Needs(GIB, step=GIB, at_once=2, clip=1.5).with_clips(GIB)
-    assert needs.bytes(10) == 10 * 2 * GIB + 2 * 2.5 * GIB
+    assert needs.bytes(2) == 2 * 2 * GIB + 2 * 2.5 * GIB
+    assert needs.bytes(10) == 10 * 3 * GIB + 2 * 2.5 * GIB  # who waits has it laid out otherwise
 
 
 def test_cores_take_one_person_each_while_memory_lasts(monkeypatch):

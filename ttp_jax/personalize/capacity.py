@@ -27,6 +27,7 @@ _PACKED = 4 / 3  # bytes that `pairs.laid_out` makes of one
 # copies that suit their loops; a GPU's have never been looked at.
 _OVERHEAD = {'tpu': 1.03}
 _OVERHEAD_ELSEWHERE = 2.6
+_TURN = 2.5  # copies of the state of somebody who is taken out for a turn and put back
 _LANES = {'tpu': 128}  # to a multiple of how many numbers a last axis is filled up
 _SHARE = 0.8  # of the free memory; the rest is for predictions and for what others need
 
@@ -34,33 +35,40 @@ _SHARE = 0.8  # of the free memory; the rest is for predictions and for what oth
 class Needs(NamedTuple):
     """Bytes that people take besides their clips.
 
-    each: of everybody in a chunk. step: of everybody who is worked for at the same time. waiting:
-    of those, besides, where others wait for their turn. at_once: how many are worked for at the
-    same time; 0 for all of them. clip: of a byte of a clip, how many a step makes of it.
+    each: of everybody in a chunk. step: of everybody who is worked for at the same time. Where
+    others wait for their turn, besides, turn: of those who are worked for, and waiting: of
+    everybody. at_once: how many are worked for at the same time; 0 for all of them. clip: of a byte
+    of a clip, how many a step makes of it.
     """
 
     each: float
     step: float = 0
+    turn: float = 0
     waiting: float = 0
     at_once: int = 0
     clip: float = 0
 
     def with_clips(self, size: int) -> 'Needs':
-        """The same with clips of `size` bytes."""
-        return self._replace(each=self.each + size, step=self.step + self.clip * size)
+        """The same with clips of `size` bytes; who waits has theirs laid out otherwise as well."""
+        return self._replace(
+            each=self.each + size,
+            step=self.step + self.clip * size,
+            waiting=self.waiting + (self.at_once > 0) * size,
+        )
 
     def bytes(self, people: int) -> float:
         """What so many people take together."""
         working = min(people, self.at_once or people)
-        step = self.step + self.waiting * (working < people)
-        return people * self.each + working * step
+        alone = people * self.each + working * self.step
+        return alone + (working < people) * (people * self.waiting + working * self.turn)
 
     def people(self, free: float) -> int:
         """How many people so many bytes are enough for."""
         together = math.floor(free / (self.each + self.step))
         if not self.at_once:
             return together
-        most = math.floor((free - self.at_once * (self.step + self.waiting)) / self.each)
+        left = free - self.at_once * (self.step + self.turn)
+        most = math.floor(left / (self.each + self.waiting))
         return max(min(together, self.at_once), most)
 
 
@@ -89,9 +97,23 @@ def needs(
     trace = jax.make_jaxpr(loop.learn)(progress, shared, person, key, frames)
     held = liveness.most_held(trace, lanes=lanes)
     step = _OVERHEAD.get(platform, _OVERHEAD_ELSEWHERE) * held + _copies(shared.trainable, method)
-    packed = _PACKED if method.spec.packed else 0
-    # Who takes a turn is taken out and put back, a copy each.
-    return Needs(each, step, 2 * each, at_once, packed)
+    return Needs(
+        each,
+        step,
+        turn=_TURN * liveness.size_of(progress.state),
+        waiting=3 * liveness.size_of(_laid_out_otherwise(shared.trainable)),
+        at_once=at_once,
+        clip=_PACKED if method.spec.packed else 0,
+    )
+
+
+def _laid_out_otherwise(weights: partition.Flat) -> partition.Flat:
+    """Kernels of transposed convolutions, as whose gradients come out of a TPU.
+
+    So the loop over people keeps them and their moments, beside what it was given.
+    """
+    transposed = r'(.*/deconv\d+|renderer/conv[2-9]_0)/kernel'
+    return {path: leaf for path, leaf in weights.items() if re.fullmatch(transposed, path)}
 
 
 def _copies(weights: partition.Flat, method: inner_loop.Method) -> int:
