@@ -260,16 +260,19 @@ def shared_of(problem: Problem):
     )
 
 
-def foreseen_bytes(problem: Problem, devices: Sequence) -> float:
-    """What `capacity` takes a chip's people for, with all that a call of `learn` is given."""
+def foreseen(problem: Problem, devices: Sequence) -> Row:
+    """The bytes that `capacity` takes a chip's people for, with all that `learn` is given."""
     from ttp_jax.personalize import capacity, liveness, many_people
 
+    if problem.setting.task != 'personalization':
+        return {}
     method, shared = method_of(problem, devices), shared_of(problem)
     needs = capacity.needs(
         shared, method=method, platform='tpu', at_once=many_people.at_once(method.model)
     ).with_clips(bytes_of(clips(problem, 1)))
     given = shared._replace(trainable={})  # which people have their own of
-    return needs.bytes(problem.setting.people) + liveness.size_of(given, lanes=128)
+    taken = needs.bytes(problem.setting.people) + liveness.size_of(given, lanes=128)
+    return {'foreseen_bytes': round(taken)}
 
 
 def method_of(problem: Problem, devices: Sequence):
@@ -426,19 +429,12 @@ def compiled_row(setting: Setting, *, text_to: pathlib.Path | None = None) -> Ro
         'argument_bytes': memory.argument_size_in_bytes,
         'held_bytes': held,
         'shared_bytes': shared,
-        **foreseen(setting, problem),
+        **foreseen(problem, chips_of(setting)),
         'in_turn': setting.task == 'personalization' and takes_turns(setting, problem),
         'collectives': {k: v._asdict() for k, v in compiled_text.collectives(text).items()},
         'compile_seconds': round(seconds, 1),
         **provenance(),
     }
-
-
-def foreseen(setting: Setting, problem: Problem) -> Row:
-    """What the package expected a chip to hold, of personalization."""
-    if setting.task != 'personalization':
-        return {}
-    return {'foreseen_bytes': round(foreseen_bytes(problem, chips_of(setting)))}
 
 
 def takes_turns(setting: Setting, problem: Problem) -> bool:

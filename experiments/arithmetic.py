@@ -124,8 +124,8 @@ def perceptual_flops(kind: str, size: int) -> int:
 # --- what XLA says, and memory ---------------------------------------------------------------
 
 
-def adaptation(problem: Problem, lowering: str) -> tuple[Callable, tuple]:
-    """The loss that a person's step differentiates, and its arguments; crops as shapes."""
+def adapting_step(problem: Problem, lowering: str) -> tuple[Callable, tuple]:
+    """One person's step and its arguments, as shapes."""
     trainable, frozen = problem.split()
     crops = jax.ShapeDtypeStruct((problem.batch, problem.size, problem.size, 3), jnp.float32)
     loss = functools.partial(
@@ -134,15 +134,11 @@ def adaptation(problem: Problem, lowering: str) -> tuple[Callable, tuple]:
         objective=RECONSTRUCTION,
         model=problem.model.clone(lowering=lowering),
     )
-    means = jnp.ones(1 + problem.network.terms)
-    return loss, (
-        trainable,
-        frozen,
-        problem.variables['batch_stats'],
-        means,
-        inner_loop.Crops(crops, crops),
-        jax.random.key(0),
-    )
+    tx, means = optax.adam(1e-4), jnp.ones(1 + problem.network.terms)
+    state = jax.eval_shape(functools.partial(inner_loop.fresh_state, tx=tx), trainable, means)
+    drawn = inner_loop.Crops(crops, crops), jax.random.key(0)
+    step = functools.partial(inner_loop.adapt_step, tx=tx, loss=loss)
+    return step, (state, frozen, problem.variables['batch_stats'], *drawn)
 
 
 def flops_by_xla(problem: Problem, lowering: str) -> float:
@@ -154,15 +150,6 @@ def flops_by_xla(problem: Problem, lowering: str) -> float:
     step, arguments = adapting_step(problem, lowering)
     analysis = jax.jit(step).lower(*arguments).cost_analysis()
     return (analysis[0] if isinstance(analysis, list) else analysis).get('flops', math.nan)
-
-
-def adapting_step(problem: Problem, lowering: str) -> tuple[Callable, tuple]:
-    """One person's step and its arguments, as shapes."""
-    loss, (trainable, frozen, batch_stats, means, *drawn) = adaptation(problem, lowering)
-    tx = optax.adam(1e-4)
-    state = jax.eval_shape(functools.partial(inner_loop.fresh_state, tx=tx), trainable, means)
-    step = functools.partial(inner_loop.adapt_step, tx=tx, loss=loss)
-    return step, (state, frozen, batch_stats, *drawn)
 
 
 def trainable_bytes(problem: Problem) -> int:

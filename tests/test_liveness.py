@@ -103,6 +103,7 @@ def test_of_branches_the_largest_counts(x):
 def test_rows_are_filled_up():
     narrow = jnp.ones((8, 3))
     assert held(lambda x: x @ jnp.ones((3, 3)), narrow) - 9 * 4 <= 8 * 3 * 4
+    assert held(lambda x: x @ jnp.ones((3, 3)), narrow, lanes=128) == 8 * 128 * 4
     assert liveness.size_of(narrow, lanes=128) == 8 * 128 * 4
     assert liveness.size_of({'a': narrow, 'b': jnp.float32(1)}) == 8 * 3 * 4
 

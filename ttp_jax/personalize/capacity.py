@@ -51,9 +51,7 @@ class Needs(NamedTuple):
     def with_clips(self, size: int) -> 'Needs':
         """The same with clips of `size` bytes; who waits has theirs laid out otherwise as well."""
         return self._replace(
-            each=self.each + size,
-            step=self.step + self.clip * size,
-            waiting=self.waiting + (self.at_once > 0) * size,
+            each=self.each + size, step=self.step + self.clip * size, waiting=self.waiting + size
         )
 
     def bytes(self, people: int) -> float:

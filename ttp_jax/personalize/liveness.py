@@ -16,7 +16,7 @@ from jax.extend import core
 
 # What is computed where it is read. All that is not named here is made: rather too much than too
 # little.
-FUSED = frozenset(
+_FUSED = frozenset(
     'abs add add_any and broadcast_in_dim clamp convert_element_type copy copy_p cos div eq erf '
     'erf_inv exp floor ge gt integer_pow iota is_finite le log log1p logistic lt max '
     'min mul ne neg nextafter not or pow random_bits random_fold_in random_unwrap random_wrap '
@@ -83,7 +83,7 @@ class _Trace:
     def step(self, equation: core.JaxprEqn, read: Sequence[_Value]) -> list[_Value]:
         if equation.primitive.name in _VIEWS:
             return list(read)
-        if equation.primitive.name in FUSED:
+        if equation.primitive.name in _FUSED:
             arrays = frozenset().union(*(value.arrays for value in read))
             return [_Value(arrays, made=False)] * len(equation.outvars)
         self.now += 1
