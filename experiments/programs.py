@@ -1,12 +1,17 @@
 """A program that is to leave a file behind: run as a process, and believed only if it did.
 
 Contract: queues decide what to run and what comes next; this knows neither. A program that ends
-well without its file has failed as much as one that ends with an error.
+well without its file has failed as much as one that ends with an error. Who is told to stop, by
+Ctrl-C or SIGTERM, tells the program and waits for it: it saves what it has, and nobody finds it
+still at work in its folder.
 """
 
+import contextlib
 import pathlib
+import signal
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 
 
 class ProgramFailedError(Exception):
@@ -24,6 +29,7 @@ def run(command: Sequence[str], *, makes: pathlib.Path, log: pathlib.Path | None
     Raises:
       ProgramFailedError: it could not be started, its exit code is not 0 or what it makes is
         missing; with the log's last line.
+      KeyboardInterrupt, SystemExit: told to stop, once the program has ended.
     """
     try:
         code = _exit_code(command, log)
@@ -38,11 +44,30 @@ def run(command: Sequence[str], *, makes: pathlib.Path, log: pathlib.Path | None
 
 
 def _exit_code(command: Sequence[str], log: pathlib.Path | None) -> int:
-    if log is None:
-        return subprocess.run(command).returncode
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, 'w') as file:
-        return subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
+    with contextlib.ExitStack() as stack:
+        file = None
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(open(log, 'w'))
+        stack.enter_context(_sigterm_raises())
+        errors = file and subprocess.STDOUT
+        process = stack.enter_context(subprocess.Popen(command, stdout=file, stderr=errors))
+        try:
+            return process.wait()
+        except (KeyboardInterrupt, SystemExit):
+            process.terminate()
+            process.wait()
+            raise
+
+
+@contextlib.contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """SIGTERM, which would end this program at once, is a SystemExit within."""
+    former = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _last_line(log: pathlib.Path | None) -> str:

@@ -1,7 +1,12 @@
 """Programs that are to leave a file behind, as the queues of experiments run them."""
 
 import json
+import os
+import pathlib
+import signal
+import subprocess
 import sys
+import time
 
 import pytest
 
@@ -34,6 +39,42 @@ def test_a_program_that_does_not_make_it_has_failed(tmp_path, script, told, logg
 def test_a_program_that_is_not_there_is_named(tmp_path):
     with pytest.raises(programs.ProgramFailedError, match='no/such/python: No such file'):
         programs.run(['no/such/python'], makes=tmp_path / 'made')
+
+
+SAVES_WHEN_TOLD = """
+import pathlib, signal, sys, time
+folder = pathlib.Path(sys.argv[1])
+def save(*_):
+    time.sleep(0.3)
+    (folder / 'saved').touch()
+    sys.exit(0)
+signal.signal(signal.SIGTERM, save)
+(folder / 'started').touch()
+time.sleep(60)
+"""
+RUNS = """
+import pathlib, sys
+from experiments import programs
+made = pathlib.Path(sys.argv[2]) / 'made'
+programs.run([sys.executable, '-c', sys.argv[1], sys.argv[2]], makes=made)
+"""
+
+
+@pytest.mark.parametrize('told', [signal.SIGTERM, signal.SIGINT])
+def test_who_is_told_to_stop_waits_until_the_program_has_saved(tmp_path, told):
+    root = pathlib.Path(programs.__file__).parents[1]
+    process = subprocess.Popen(
+        [sys.executable, '-c', RUNS, SAVES_WHEN_TOLD, str(tmp_path)],
+        env=os.environ | {'PYTHONPATH': str(root)},
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 50
+    while not (tmp_path / 'started').exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(told)
+    _, complaint = process.communicate(timeout=50)
+    assert (tmp_path / 'saved').exists() and process.returncode != 0
+    assert b'ProgramFailedError' not in complaint
 
 
 def test_a_row_of_the_queue_for_real_people_that_is_done_is_not_run_again(tmp_path, monkeypatch):
