@@ -2,8 +2,10 @@
 
 import functools
 import operator
+from typing import Any
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -390,6 +392,94 @@ def test_batch_norm_over_an_axis_is_batch_norm_of_the_whole_batch():
         jax.grad(functools.partial(loss, apply), has_aux=True)(x) for apply in (whole, in_shards)
     )
     assert_close(actual, expected)
+
+
+class Normed(nn.Module):
+    """A layer that mixes 6 channels into 13, and its norm, which a TPU makes one of."""
+
+    lowering: str
+    stride: int = 1
+    dtype: Any = None
+    axis_name: str | None = None
+    train: bool = True
+
+    @nn.compact
+    def __call__(self, x):
+        how = dict(lowering=self.lowering, dtype=self.dtype, name='conv')
+        conv = layers.Conv(13, 1, self.stride, **how)
+        norm = layers.BatchNorm(not self.train, axis_name=self.axis_name, name='norm')
+        return conv(x, norm=norm)
+
+
+def normed_and_gradients(layer, variables, x):
+    """(statistics, result, gradients by all parameters and by x)."""
+
+    def weighed(params, x):
+        y, changed = layer.apply(variables | {'params': params}, x, mutable=['batch_stats'])
+        return jnp.vdot(y.astype(jnp.float32), normal(9, *y.shape)), (changed, y)
+
+    gradients, (changed, y) = jax.grad(weighed, (0, 1), has_aux=True)(variables['params'], x)
+    return changed, y, gradients
+
+
+def varied_normed(x, **options):
+    layer = Normed('tpu', **options)
+    return layer, jax.tree.map(
+        lambda leaf: leaf + 0.3 * jnp.abs(normal(7, *leaf.shape)), layer.init(jax.random.key(0), x)
+    )
+
+
+@pytest.mark.parametrize('stride', [1, 2])
+def test_a_norm_in_the_kernel_computes_and_learns_the_same(stride):
+    x = 1 + 2 * normal(0, 3, 5, 4, 6)
+    layer, variables = varied_normed(x, stride=stride)
+    folded = normed_and_gradients(layer, variables, x)
+    plain = normed_and_gradients(layer.clone(lowering='library'), variables, x)
+    assert_close(folded, plain, 2e-5)
+
+
+def test_a_norm_in_the_kernel_makes_no_map_before_it_is_normalised():
+    x = normal(0, 3, 5, 4, 6)
+    layer, variables = varied_normed(x)
+
+    def multiplied(layer):
+        apply = functools.partial(layer.apply, mutable=['batch_stats'])
+        made = [e for e in jax.make_jaxpr(apply)(variables, x).eqns if e.primitive.name == 'mul']
+        return [e for e in made if e.outvars[0].aval.shape == (3, 5, 4, 13)]
+
+    assert multiplied(layer.clone(lowering='library')) and not multiplied(layer)
+
+
+def test_a_norm_in_the_kernel_over_an_axis_is_that_of_the_whole_batch():
+    x = normal(0, 8, 3, 3, 6) + jnp.arange(8.0)[:, None, None, None]  # shards differ in mean
+    layer, variables = varied_normed(x)
+    sharded = layer.clone(axis_name='devices')
+
+    def one(shard):
+        return sharded.apply(variables, shard, mutable=['batch_stats'])
+
+    y, updated = jax.vmap(one, axis_name='devices')(x.reshape(4, 2, *x.shape[1:]))
+    expected, changed = layer.apply(variables, x, mutable=['batch_stats'])
+    assert_close(y.reshape(expected.shape), expected)
+    assert_close(jax.tree.map(lambda leaf: leaf[0], updated), changed)
+
+
+def test_a_norm_in_the_kernel_stays_close_in_bfloat16():
+    x = 1 + 2 * normal(0, 4, 8, 8, 6)
+    layer, variables = varied_normed(x, dtype=jnp.bfloat16)
+    y, _ = layer.apply(variables, x, mutable=['batch_stats'])
+    expected, _ = layer.clone(lowering='library', dtype=None).apply(
+        variables, x, mutable=['batch_stats']
+    )
+    assert y.dtype == jnp.bfloat16
+    assert_close(y.astype(jnp.float32), expected, 2e-2)
+
+
+def test_stored_statistics_leave_the_kernel_alone():
+    x = normal(0, 3, 5, 4, 6)
+    layer, variables = varied_normed(x, train=False)
+    expected = layer.clone(lowering='library').apply(variables, x)
+    assert_close(layer.apply(variables, x), expected)
 
 
 def test_batch_norm_with_an_axis_initialises_outside_of_it():

@@ -70,8 +70,8 @@ class Bottleneck(nn.Module):
         y = self.relu(self.norm(name='bn1')(y))
         y = self.conv(self.features, 3, self.stride, name='conv2')(y)
         y = self.relu(self.norm(name='bn2')(y))
-        y = self.conv(self.features * self.expansion, 1, name='conv3')(y)
-        y = self.norm(name='bn3')(y)
+        last = self.conv(self.features * self.expansion, 1, name='conv3')
+        y = last(y, norm=self.norm(name='bn3'))
         return self.relu(y + _shortcut(self, x, self.features * self.expansion))
 
 
@@ -82,8 +82,8 @@ def _shortcut(
     if block.stride == 1 and x.shape[-1] == features * inputs.pixels:
         return x
     how = dict(inputs=inputs, outputs=outputs)
-    x = block.conv(features, 1, block.stride, **how, name='downsample_conv')(x)
-    return block.norm(layout=outputs, name='downsample_bn')(x)
+    conv = block.conv(features, 1, block.stride, **how, name='downsample_conv')
+    return conv(x, norm=block.norm(layout=outputs, name='downsample_bn'))
 
 
 class ResNet(nn.Module):

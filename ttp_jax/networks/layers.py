@@ -403,7 +403,8 @@ class Conv(nn.Module):
     `upsample`: first repeat every pixel 2 x 2 (kernel 3, stride 1). `inputs`, `outputs`, `margin`:
     how what comes in, and goes out, lies (`blocks`); with a bias the result is plain, as the sum
     over pixels that is the bias' gradient is slow in blocks. `dtype` is what it computes and
-    returns in (None: the input's); parameters stay float32. Raises ValueError for an even size.
+    returns in (None: the input's); parameters stay float32. A `norm` that is given with the input
+    is applied to the result, or to the kernel where that pays. Raises ValueError for an even size.
     """
 
     features: int
@@ -420,12 +421,23 @@ class Conv(nn.Module):
     bias_init: Callable = nn.initializers.zeros
 
     @nn.compact
-    def __call__(self, x: jax.Array | SeparableMaps) -> jax.Array:
+    def __call__(self, x: jax.Array | SeparableMaps, norm: BatchNorm | None = None) -> jax.Array:
         if self.kernel % 2 == 0:
             raise ValueError(f'{_name(self)}: kernel is {self.kernel}, expected an odd size')
         if isinstance(x, SeparableMaps):
             return self._separable(x)
-        return _apply_kernel(self, self._convolution(), x, self.inputs, self.outputs)
+        if norm is not None and self._expands(x) and not norm.use_running_average:
+            x = x.astype(self.dtype or x.dtype)[:, :: self.stride, :: self.stride]
+            kernel = self.param('kernel', self.kernel_init, (1, 1, x.shape[-1], self.features))
+            return norm(x, kernel=kernel)
+        y = _apply_kernel(self, self._convolution(), x, self.inputs, self.outputs)
+        return y if norm is None else norm(y)
+
+    def _expands(self, x: jax.Array) -> bool:
+        """Whether, on a TPU, it makes many channels of so few that their covariance is little."""
+        mixes = self.kernel == self.inputs.pixels == self.outputs.pixels == 1 and not self.use_bias
+        few = x.shape[-1] <= min(128, self.features // 2)
+        return self.lowering == 'tpu' and mixes and few
 
     def _convolution(self) -> Callable:
         how: dict[str, Any]
@@ -501,6 +513,11 @@ class BatchNorm(nn.Module):
     `use_running_average` (attribute or argument) uses the stored statistics instead. With
     `axis_name` the batch is the whole of that mapped axis, on all devices. `layout`: how the map
     lies (`blocks`); pixels outside of the picture have no say in statistics.
+
+    With a `kernel` `[1, 1, in, channels]` it normalises what that makes of `x [N, H, W, in]`, which
+    is never there: its mean and variance follow from the mean and covariance of `x`, and the kernel
+    is multiplied by what the result would have been. A map is written once where it was written,
+    read for its statistics, read again and written again, and as often in the gradients.
     """
 
     use_running_average: bool | None = None
@@ -512,47 +529,100 @@ class BatchNorm(nn.Module):
     bias_init: Callable = nn.initializers.zeros
 
     @nn.compact
-    def __call__(self, x: jax.Array, use_running_average: bool | None = None) -> jax.Array:
+    def __call__(
+        self,
+        x: jax.Array,
+        use_running_average: bool | None = None,
+        *,
+        kernel: jax.Array | None = None,
+    ) -> jax.Array:
         use_stored = nn.merge_param(
             'use_running_average', self.use_running_average, use_running_average
         )
-        channels = (x.shape[-1] // self.layout.pixels,)
+        features = x.shape[-1] if kernel is None else kernel.shape[-1]
+        channels = (features // self.layout.pixels,)
         scale = self.param('scale', self.scale_init, channels)
         bias = self.param('bias', self.bias_init, channels)
         stored_mean = self.variable('batch_stats', 'mean', jnp.zeros, channels)
         stored_var = self.variable('batch_stats', 'var', jnp.ones, channels)
-        if use_stored:
-            return self._normalised(x, stored_mean.value, stored_var.value, scale, bias)
-        # The axis is not bound when a model is initialised outside of its pmap.
-        axis_name = None if self.is_initializing() else self.axis_name
-        mean, var, count = _moments(x, stored_mean.value, axis_name, self.layout)
-        if not self.is_initializing():
-            stored_mean.value += self.momentum * (mean - stored_mean.value)
-            unbiased = var * (count / max(count - 1, 1))
-            stored_var.value += self.momentum * (unbiased - stored_var.value)
-        return self._normalised(x, mean, var, scale, bias)
-
-    def _normalised(self, x, mean, var, scale, bias):
+        mean, var = stored_mean.value, stored_var.value
+        if not use_stored:
+            mean, var, count = self._moments(x, kernel, near=stored_mean.value)
+            if not self.is_initializing():
+                stored_mean.value += self.momentum * (mean - stored_mean.value)
+                unbiased = var * (count / max(count - 1, 1))
+                stored_var.value += self.momentum * (unbiased - stored_var.value)
         factor = scale * lax.rsqrt(var + self.epsilon)
         offset = bias - mean * factor
+        if kernel is not None:
+            y = convolve(x, (kernel * factor).astype(x.dtype))
+            return y + offset.astype(x.dtype)
         factor, offset = (blocks.per_pixel(values, self.layout) for values in (factor, offset))
         return (x * factor + offset).astype(x.dtype)
 
+    def _moments(self, x: jax.Array, kernel: jax.Array | None, near: jax.Array):
+        """Per channel: mean, biased variance, and how many values, on all devices.
 
-def _moments(x: jax.Array, near: jax.Array, axis_name: str | None, layout: Blocks):
-    """Per channel: mean, biased variance, and how many values, on all devices of `axis_name`.
+        Sums and sums of squares of one reading, which a TPU takes while it computes the map. Around
+        `near`, close to the mean after a few steps, so that nothing is lost in their difference.
+        """
+        if kernel is None:
+            averages = _averages(x, near, self.layout)
+        else:
+            averages = _averages_of_product(x, kernel[0, 0], near)
+        count = blocks.count(self.layout, x.shape)
+        # The axis is not bound when a model is initialised outside of its pmap.
+        if self.axis_name and not self.is_initializing():
+            averages = [lax.pmean(values, self.axis_name) for values in averages]
+            count *= lax.axis_size(self.axis_name)
+        offset, square = averages
+        return near + offset, jnp.maximum(square - jnp.square(offset), 0), count
 
-    Sums and sums of squares of one reading, which a TPU takes while it computes the map. Around
-    `near`, close to the mean after a few steps, so that nothing is lost in their difference.
-    """
+
+def _averages(x: jax.Array, near: jax.Array, layout: Blocks) -> list[jax.Array]:
+    """Per channel: the average of x - near and of its square, in float32."""
     count = blocks.count(layout, x.shape)
-
-    def average(values):
-        local = values.sum(range(values.ndim - 1)).reshape(layout.pixels, -1).sum(0) / count
-        return lax.pmean(local, axis_name) if axis_name else local
-
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     apart = blocks.masked(x - blocks.per_pixel(near, layout), layout)
-    offset, square = average(apart), average(jnp.square(apart))
-    devices = lax.axis_size(axis_name) if axis_name else 1
-    return near + offset, jnp.maximum(square - jnp.square(offset), 0), count * devices
+    return [
+        values.sum(range(x.ndim - 1)).reshape(layout.pixels, -1).sum(0) / count
+        for values in (apart, jnp.square(apart))
+    ]
+
+
+def _averages_of_product(x: jax.Array, matrix: jax.Array, near: jax.Array) -> list[jax.Array]:
+    """`_averages` of `x [N, H, W, in]` times `matrix [in, channels]`, without computing that."""
+    count = math.prod(x.shape[:3])
+    sums, products = _sums_and_products(x)
+    mean = sums / count
+    covariance = products / count - jnp.outer(mean, mean)
+    multiply = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
+    offset = multiply(mean, matrix) - near
+    variance = jnp.sum(matrix * multiply(covariance, matrix), 0)
+    return [offset, variance + jnp.square(offset)]
+
+
+@jax.custom_vjp
+def _sums_and_products(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Of all pixels of `x [N, H, W, C]`: the sum `[C]`, and the sum of outer products `[C, C]`.
+
+    Both are convolutions, as a kernel's gradient is one: so a TPU leaves maps where they lie, and
+    adds up in its matrix unit, which takes a quarter of the time. In float32.
+    """
+    multiply = functools.partial(
+        lax.conv_general_dilated,
+        window_strides=(1, 1),
+        padding='VALID',
+        dimension_numbers=('CHWN', 'IHWO', 'HWNC'),
+        preferred_element_type=jnp.promote_types(x.dtype, jnp.float32),
+    )
+    ones = jnp.ones((*x.shape[:3], 1), x.dtype)
+    return multiply(ones, x)[0, 0, 0], multiply(x, x)[0, 0]
+
+
+def _sums_and_products_backward(x, gradients):
+    sums, products = (gradient.astype(x.dtype) for gradient in gradients)
+    return (sums + convolve(x, (products + products.T)[None, None]),)
+
+
+_sums_and_products.defvjp(lambda x: (_sums_and_products(x), x), _sums_and_products_backward)
