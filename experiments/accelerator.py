@@ -139,7 +139,8 @@ def settings() -> list[Setting]:
     rows += [change(paper, schedule='offline'), change(paper, parts=8)]
     rows += [change(paper, people=2, lowering=how) for how in ('matmul', 'library')]
     rows += [change(paper, chips=256), change(paper, chip='v6e', people=2)]
-    rows += [Setting('paper', 'joint', chips=n, people=32, dtype='bfloat16') for n in (1, 256)]
+    joint = Setting('paper', 'joint', people=32, dtype='bfloat16')
+    rows += [joint, change(joint, chips=256)] + [change(joint, people=n) for n in (16, 128)]
     return rows
 
 
