@@ -482,6 +482,14 @@ def test_stored_statistics_leave_the_kernel_alone():
     assert_close(layer.apply(variables, x), expected)
 
 
+def test_a_norm_given_with_separable_maps_is_applied_to_the_result():
+    maps = layers.SeparableMaps(normal(0, 3, 5, 6), normal(1, 3, 4, 6))
+    product = maps.rows[:, :, None] * maps.columns[:, None]
+    layer, variables = varied_normed(product)
+    found, expected = (layer.apply(variables, x, mutable=['batch_stats']) for x in (maps, product))
+    assert_close(found, expected, 2e-5)
+
+
 def test_batch_norm_with_an_axis_initialises_outside_of_it():
     layer = layers.BatchNorm(use_running_average=False, axis_name='devices')
     variables = layer.init(jax.random.key(0), normal(0, 2, 2, 2, 5))

@@ -425,12 +425,13 @@ class Conv(nn.Module):
         if self.kernel % 2 == 0:
             raise ValueError(f'{_name(self)}: kernel is {self.kernel}, expected an odd size')
         if isinstance(x, SeparableMaps):
-            return self._separable(x)
-        if norm is not None and self._expands(x) and not norm.use_running_average:
+            y = self._separable(x)
+        elif norm is not None and self._expands(x) and not norm.use_running_average:
             x = x.astype(self.dtype or x.dtype)[:, :: self.stride, :: self.stride]
             kernel = self.param('kernel', self.kernel_init, (1, 1, x.shape[-1], self.features))
             return norm(x, kernel=kernel)
-        y = _apply_kernel(self, self._convolution(), x, self.inputs, self.outputs)
+        else:
+            y = _apply_kernel(self, self._convolution(), x, self.inputs, self.outputs)
         return y if norm is None else norm(y)
 
     def _expands(self, x: jax.Array) -> bool:
