@@ -1,21 +1,24 @@
 """Folders of reference data that tests may use, and must say so when they skip without."""
 
+import os
 import pathlib
 import tempfile
 
+# Most of the suite's time is compilation, and many tests compile the same programs. Tiny networks
+# have nothing to gain from a compiler that tries hard. Processes that tests start inherit this.
+QUICKLY_COMPILED = '--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1'
+os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {QUICKLY_COMPILED}'
+os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = '1'
+os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
+os.environ['JAX_COMPILATION_CACHE_DIR'] = str(pathlib.Path(tempfile.gettempdir()) / 'ttp_jax_tests')
+
+# What is above is read when JAX is imported.
 import chex
 import jax
 import pytest
 
 # Four devices on any machine: what runs under pmap and over people is tested as it is used.
 chex.set_n_cpu_devices(4)
-
-# Most of the suite's time is compilation, and many tests compile the same programs. Tiny networks
-# have nothing to gain from a compiler that tries hard.
-jax.config.update('jax_disable_most_optimizations', True)
-jax.config.update(
-    'jax_compilation_cache_dir', str(pathlib.Path(tempfile.gettempdir()) / 'ttp_jax_tests')
-)
 
 SHARED = (pathlib.Path(__file__).resolve().parents[1] / '..' / 'shared').resolve()
 

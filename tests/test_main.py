@@ -93,12 +93,7 @@ def test_the_program_succeeds(tmp_path):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        env=os.environ
-        | {
-            'JAX_PLATFORMS': 'cpu',
-            'XLA_FLAGS': '--xla_force_host_platform_device_count=4',  # the programs of this process
-            'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
-        },
+        env=os.environ | {'JAX_PLATFORMS': 'cpu'},
     )
     assert done.returncode == 0, done.stderr
     assert 'mPCK@0.2' in done.stdout and f'Report: {tmp_path / "report.md"}' in done.stdout

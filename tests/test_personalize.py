@@ -29,9 +29,7 @@ def shared():
     model, network = networks.PoseModel(**TINY, lowering='matmul'), perceptual.load('random')
     state = train.create_state(jax.random.key(1), model=model, tx=TX, perceptual=network, size=32)
     # Untrained heads start near zero; predictions should depend on the weights.
-    params = jax.tree.map(
-        lambda x: x + 0.05 * jax.random.normal(jax.random.key(2), x.shape), state.params
-    )
+    params = jax.jit(moved)(state.params)
     trainable, frozen = partition.split(params, frozen=RECONSTRUCTION.frozen)
     method = inner_loop.Method(
         model=model,
@@ -48,6 +46,10 @@ def shared():
         inner_loop.Shared(trainable, frozen, state.batch_stats, jnp.ones(4), network.weights),
         method,
     )
+
+
+def moved(params):
+    return jax.tree.map(lambda x: x + 0.05 * jax.random.normal(jax.random.key(2), x.shape), params)
 
 
 class Setup(NamedTuple):

@@ -52,9 +52,11 @@ signal.signal(signal.SIGTERM, save)
 (folder / 'started').touch()
 time.sleep(60)
 """
+# Whoever was started in the background by a shell passes SIGINT over, and so would its children.
 RUNS = """
-import pathlib, sys
+import pathlib, signal, sys
 from experiments import programs
+signal.signal(signal.SIGINT, signal.default_int_handler)
 made = pathlib.Path(sys.argv[2]) / 'made'
 programs.run([sys.executable, '-c', sys.argv[1], sys.argv[2]], makes=made)
 """

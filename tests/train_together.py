@@ -71,7 +71,6 @@ if __name__ == '__main__':
     index, count, port = map(int, sys.argv[1:4])
     folder, options = pathlib.Path(sys.argv[4]), json.loads(sys.argv[5])
     jax.config.update('jax_enable_x64', True)
-    jax.config.update('jax_disable_most_optimizations', True)
     if count == 1:
         main(index, count, folder, options)
     else:
