@@ -185,8 +185,8 @@ def test_three_people_on_one_device_get_what_each_gets_alone(shared, tiny_clips,
         single = together(shared, [clip], schedule, people_per_chunk=1, keep={0: 3})[0]
         np.testing.assert_allclose(crowd[index].losses, single.losses, rtol=1e-5)
         for path, leaf in crowd[index].trainable.items():
-            # Within a tenth of one of Adam's steps, which follow the sign of rounding errors too.
-            np.testing.assert_allclose(leaf, single.trainable[path], rtol=1e-3, atol=1e-4)
+            # Within a third of one of Adam's steps, which follow the sign of rounding errors too.
+            np.testing.assert_allclose(leaf, single.trainable[path], rtol=1e-3, atol=3e-4)
     jax.tree.map(np.testing.assert_array_equal, shared.shared.frozen, before)
 
 
