@@ -52,7 +52,7 @@ signal.signal(signal.SIGTERM, save)
 (folder / 'started').touch()
 time.sleep(60)
 """
-# Whoever was started in the background by a shell passes SIGINT over, and so would its children.
+# A suite that a shell started in the background ignores SIGINT, and so would its children.
 RUNS = """
 import pathlib, signal, sys
 from experiments import programs

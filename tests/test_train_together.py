@@ -9,6 +9,7 @@ import sys
 
 import jax
 import numpy as np
+import pytest
 from conftest import QUICKLY_COMPILED, TINY
 
 from ttp_jax.data import pairs
@@ -51,11 +52,18 @@ def trained(folder, *, count, devices):
     return before, after, metrics
 
 
-def test_devices_and_processes_come_to_the_same_numbers(tmp_path):
-    start, expected, (numbers,) = trained(tmp_path / 'alone', count=1, devices=1)
-    before, found, metrics = trained(tmp_path / 'together', count=2, devices=2)
+@pytest.fixture(scope='module')
+def alone(tmp_path_factory):
+    """What one process with one device comes to."""
+    return trained(tmp_path_factory.mktemp('alone') / 'run', count=1, devices=1)
+
+
+@pytest.mark.parametrize(('count', 'devices'), [(1, 4), (2, 2)])
+def test_devices_and_processes_come_to_the_same_numbers(alone, tmp_path, count, devices):
+    start, expected, (numbers,) = alone
+    before, found, metrics = trained(tmp_path / 'run', count=count, devices=devices)
     jax.tree.map(np.testing.assert_array_equal, before, start)
-    assert len(metrics) == 2 and metrics[0] == metrics[1]
+    assert len(metrics) == count and all(own == metrics[0] for own in metrics)
     for name, value in numbers.items():
         np.testing.assert_allclose(metrics[0][name], value, rtol=1e-4, err_msg=name)
     leaves = map(jax.tree.leaves_with_path, (found, expected, start))

@@ -154,9 +154,9 @@ def ablations() -> Iterator[Row]:
     for name, trained in TRAINED_OTHERWISE.items():
         yield ablation(name, network('transformer', 'drawn', 0, **trained))
     for count in PEOPLE:
-        trained = network('transformer', 'drawn', 0, data__train_people=count)
-        yield ablation(f'{count} training people', trained)
-        yield ablation(f'{count} training people, gentle steps', trained, GENTLE)
+        taught = network('transformer', 'drawn', 0, data__train_people=count)
+        yield ablation(f'{count} training people', taught)
+        yield ablation(f'{count} training people, gentle steps', taught, GENTLE)
     for seed in CLAIMED_SEEDS:
         yield from one_schedule(seed)
 

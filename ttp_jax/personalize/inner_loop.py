@@ -281,7 +281,7 @@ def learn(
     predictions = progress.predictions
     if method.predicts_while_learning:
         predictions = _written(predictions, frames, seen)
-    return Progress(state, predictions, progress.losses.at[frames].set(losses), failed_at)
+    return Progress(state, predictions, _written(progress.losses, frames, losses), failed_at)
 
 
 def _step(carry, index: jax.Array, *, shared: Shared, person: Person, rng, method: Method):
@@ -438,9 +438,9 @@ def _predict(state: PersonState, shared: Shared, person: Person, frames, *, meth
     )
 
 
-def _written(predictions: Predictions, frames: jax.Array, seen: Predictions) -> Predictions:
-    """The predictions with those of `frames` in their rows."""
-    return jax.tree.map(lambda rows, new: rows.at[frames].set(new), predictions, seen)
+def _written(kept: Any, frames: jax.Array, new: Any) -> Any:
+    """What is kept of every frame, with what is new of `frames` in their rows."""
+    return jax.tree.map(lambda rows, own: rows.at[frames].set(own.astype(rows.dtype)), kept, new)
 
 
 def predict_frames(
