@@ -151,12 +151,12 @@ def ablations() -> Iterator[Row]:
     for name, changes in ADAPTED_OTHERWISE.items():
         yield ablation(name, ours, changes)
     yield ablation('carried on from person to person', ours, program='carried on')
-    for name, trained in TRAINED_OTHERWISE.items():
-        yield ablation(name, network('transformer', 'drawn', 0, **trained))
+    for name, settings in TRAINED_OTHERWISE.items():
+        yield ablation(name, network('transformer', 'drawn', 0, **settings))
     for count in PEOPLE:
-        taught = network('transformer', 'drawn', 0, data__train_people=count)
-        yield ablation(f'{count} training people', taught)
-        yield ablation(f'{count} training people, gentle steps', taught, GENTLE)
+        trained = network('transformer', 'drawn', 0, data__train_people=count)
+        yield ablation(f'{count} training people', trained)
+        yield ablation(f'{count} training people, gentle steps', trained, GENTLE)
     for seed in CLAIMED_SEEDS:
         yield from one_schedule(seed)
 

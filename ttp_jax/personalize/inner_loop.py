@@ -439,7 +439,7 @@ def _predict(state: PersonState, shared: Shared, person: Person, frames, *, meth
 
 
 def _written(kept: Any, frames: jax.Array, new: Any) -> Any:
-    """What is kept of every frame, with what is new of `frames` in their rows."""
+    """What is kept of every frame, with what is new of `frames` in their rows, as their type."""
     return jax.tree.map(lambda rows, own: rows.at[frames].set(own.astype(rows.dtype)), kept, new)
 
 
