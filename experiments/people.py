@@ -205,7 +205,11 @@ def _test(folder: pathlib.Path, real: str, seed: int) -> Stage:
 
 def table(reports: Sequence[dict]) -> str:
     """A line per phase: mPCK by seed, and the gain over all of them with its interval."""
-    lines = [f'{len(reports[0]["people"])} people, {len(reports)} seeds of adaptation']
+    people = reports[0]['people']
+    sources = [person.get('source', person['id']) for person in people]
+    lines = [
+        f'{len(people)} clips of {len(set(sources))} recordings, {len(reports)} seeds of adaptation'
+    ]
     for phase in ('before', *PHASES):
         line = f'{phase:<8}' + ''.join(f'{report["mpck"][phase]:7.1f}' for report in reports)
         if phase != 'before':
@@ -213,7 +217,7 @@ def table(reports: Sequence[dict]) -> str:
                 np.array([one.get(phase, np.nan) - one['before'] for one in report['people']])
                 for report in reports
             ]
-            found = statistics.estimate(gains, crossed=True)
+            found = statistics.estimate(gains, crossed=True, sources=sources)
             counts = ', '.join(f'{(own > 0).sum()} / {(own < 0).sum()}' for own in gains)
             line += f'  {found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}] a person'
             line += f'; better / worse: {counts}'

@@ -165,6 +165,16 @@ def test_interval_is_reproducible_and_grows_with_confidence():
     assert wide.interval[0] < narrow.interval[0] < narrow.interval[1] < wide.interval[1]
 
 
+def test_people_of_one_source_count_as_one_and_strangers_alone():
+    gain = np.array([4.0, -1.0, 2.0, np.nan, 7.0])
+    one_each = metrics.compare_people(np.zeros(5), gain)
+    assert one_each == metrics.compare_people(np.zeros(5), gain, sources=list('abcde'))
+    twice = metrics.compare_people(np.zeros(10), np.tile(gain, 2), sources=list('abcde') * 2)
+    assert twice.interval == pytest.approx(one_each.interval) and twice.people == 8
+    alone = metrics.compare_people(np.zeros(10), np.tile(gain, 2))
+    assert np.ptp(alone.interval) < 0.9 * np.ptp(twice.interval)
+
+
 def test_comparison_of_different_people_is_refused():
     with pytest.raises(ValueError, match=r'\(2,\) before and \(3,\) after'):
         metrics.compare_people([1.0, 2.0], [1.0, 2.0, 3.0])

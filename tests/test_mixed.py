@@ -9,7 +9,7 @@ import pytest
 import scipy.io
 
 from ttp_jax import geometry
-from ttp_jax.data import clips, mixed, pairs, sets
+from ttp_jax.data import clips, mixed, pairs, penn_action, sets
 from ttp_jax.data.skeletons import PENN_ACTION
 
 OPTIONS = dict(
@@ -132,6 +132,14 @@ def test_a_folder_that_does_not_tell_its_sources(roots, text, message):
         pathlib.Path(path).write_text(text)
     with pytest.raises(ValueError, match=message):
         load(roots)
+
+
+def test_clips_know_their_sources_wherever_a_folder_tells_them(roots):
+    (test,) = load(roots).test
+    assert test.source == 'park'
+    pathlib.Path(f'{roots[0]}/videos.json').unlink()
+    (test,) = penn_action.penn_action_clips(roots[0], split='test')
+    assert test.source == ''
 
 
 @pytest.mark.parametrize('flip', [False, True])

@@ -68,6 +68,21 @@ def test_comparison_counts_people(known):
     assert low < compared['mean_gain'] < high
 
 
+def test_clips_of_one_recording_do_not_make_the_interval_narrower(rng, people):
+    predictions = predict(rng, people)
+    apart = report.summarise(people, predictions, skeleton=PENN_ACTION)
+    again = [dataclasses.replace(clip, id=f'{clip.id} again') for clip in people]
+    both = [dataclasses.replace(clip, source=clip.id[:2]) for clip in people + again]
+    found = report.summarise(
+        both, {phase: 2 * own for phase, own in predictions.items()}, skeleton=PENN_ACTION
+    )
+    assert found['people'][5]['source'] == found['people'][1]['source'] == 'p1'
+    for phase, compared in apart['compared'].items():
+        assert found['compared'][phase]['interval'] == pytest.approx(compared['interval'])
+    assert 'interval over the 4 recordings they were cut from]' in report.table(found)
+    assert 'interval over people]' in report.table(apart)
+
+
 def test_order_of_people_does_not_matter(rng, people):
     predictions = predict(rng, people)
     straight = report.summarise(people, predictions, skeleton=PENN_ACTION)

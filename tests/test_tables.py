@@ -266,7 +266,7 @@ def test_a_run_is_measured_by_threshold_by_frame_and_by_person(tmp_path, monkeyp
     wrong = joints.copy()
     wrong[0, :, 0] += 4.0
     clips = [
-        Clip(f'p{i}', np.zeros((n, 8, 8, 3), np.uint8), np.zeros((n, 4)), labels)
+        Clip(f'p{i}', np.zeros((n, 8, 8, 3), np.uint8), np.zeros((n, 4)), labels, source='golf')
         for i, n in enumerate((3, 2))
         for labels in [Labels(joints[:n], np.ones((n, 13), np.float32))]
     ]
@@ -299,6 +299,7 @@ def test_a_run_is_measured_by_threshold_by_frame_and_by_person(tmp_path, monkeyp
         'p0'
     ] == [4.0, 2.0]
     assert before['train_people'] == 16 and before['confidence']['p1'] == 0.5
+    assert before['sources'] == {'p0': 'p0', 'p1': 'p0'}
     assert online['command'].split()[3:] == ['--config.data.root=clips', '--workdir=runs/a']
     assert records.keys_of(row(), 'small') == {
         records.key(r) for r in measure.measure(row(), task, network, size='small')
@@ -339,6 +340,23 @@ def test_the_same_people_under_every_seed_are_drawn_once():
     assert nested.high - nested.low == pytest.approx(width / np.sqrt(5), rel=0.1)
     with pytest.raises(ValueError, match=r'seeds have \[40, 3\] people, expected the same people'):
         statistics.estimate([gains, gains[:3]], crossed=True)
+
+
+def test_people_of_one_recording_are_drawn_together_wherever_their_gains_are_compared():
+    of = {'p0': 'p0', 'p1': 'p0', 'p2': 'p0'}
+    scores = {'before': [40.0] * 4, 'offline': [44.0, 46.0, 45.0, 39.0]}
+    found = [record(row(data='real'), mode, people) for mode, people in scores.items()]
+    (apart,) = groups.groups(found)
+    (together,) = groups.groups([each | {'sources': of} for each in found])
+    # Two recordings, of which one gains 5 and one loses 1: a quarter of draws is of either alone.
+    wide = groups.gain(together, 'offline')
+    assert (wide.low, wide.high, wide.mean) == (-1.0, 5.0, 3.5)
+    narrow = groups.gain(apart, 'offline')
+    assert narrow.low > wide.low and narrow.mean == wide.mean
+    other = groups.groups([each | {'system': 'other', 'people': {}} for each in found])[0]
+    assert groups.more_gain(together, together, 'offline').mean == 0.0
+    with pytest.raises(ValueError, match='nobody with a score'):
+        groups.better_before(together, other)
 
 
 def test_people_without_a_score_are_left_out_and_nobody_left_is_an_error():
@@ -398,6 +416,17 @@ def test_the_document_is_made_of_records(tmp_path, made):
     for picture in re.findall(r'\((figures/.*?)\)', text):
         assert (tmp_path / picture).is_file()
     assert len(re.findall(r'!\[', text)) == 4
+
+
+def test_rows_of_one_network_that_was_trained_again_are_said_to_be(made):
+    assert not groups.trained_again(groups.groups(made))
+    again = [
+        each | {'network': each['network'] | {'commit': 'another'}}
+        for each in made
+        if (each['system'], each['mode'], each['seed']) == ('ours', 'offline', 1)
+    ]
+    found = groups.groups([*made, *(each | {'system': 'as ours'} for each in again)])
+    assert groups.trained_again(found) == {1: 2}
 
 
 def test_pictures_of_a_run_are_kept_and_shown(tmp_path, made):

@@ -61,10 +61,25 @@ def write(
 
 def _table(table: str, here: Sequence[Group]) -> str:
     """One table: a row for each system."""
-    lines = [_line(group) for group in here if group.table == table]
+    found = [group for group in here if group.table == table]
+    if not found:
+        return ''
     titles = ['', 'seeds', 'before', *ADAPTED, *(f'gain {mode}' for mode in ADAPTED)]
     titles += [f'better / worse {mode}' for mode in ADAPTED]
-    return f'## {TITLES[table]}\n\n{markdown(titles, lines)}' if lines else ''
+    parts = [f'## {TITLES[table]}', markdown(titles, list(map(_line, found))), _trainings(found)]
+    return '\n\n'.join(part for part in parts if part)
+
+
+def _trainings(found: Sequence[Group]) -> str:
+    """A warning where rows that should share one network are of several trainings of it."""
+    again = groups.trained_again(found)
+    if not again:
+        return ''
+    counts = ', '.join(f'{count} times that of seed {seed}' for seed, count in again.items())
+    return (
+        'Rows whose "before" differs may be of one network, trained again on another machine or '
+        f'by another commit: {counts}. Compare their gains, not their scores.'
+    )
 
 
 def _line(group: Group) -> list[str]:

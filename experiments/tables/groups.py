@@ -29,6 +29,20 @@ class Group(NamedTuple):
         """Whether all seeds have the same people: those that are not drawn."""
         return self.data == 'real'
 
+    def estimate(self, values: dict[int, dict[str, float]]) -> Estimate | None:
+        """The mean over seeds of points by person; None without a seed."""
+        if not values:
+            return None
+        found = [np.array(list(people.values())) for people in values.values()]
+        of, names = self._sources(), next(iter(values.values()))
+        sources = [of.get(name, name) for name in names] if self.crossed else None
+        return statistics.estimate(found, crossed=self.crossed, sources=sources)
+
+    def _sources(self) -> dict[str, str]:
+        """Of each person that of the first one cut from the same recording, where it is known."""
+        records = [record for by_seed in self.modes.values() for record in by_seed.values()]
+        return {k: v for record in records for k, v in record.get('sources', {}).items()}
+
     def scores(self, mode: str) -> list[float]:
         """mPCK of each seed."""
         return [record['mpck'] for _, record in sorted(self.modes.get(mode, {}).items())]
@@ -62,13 +76,12 @@ def differences(a: dict[str, float | None], b: dict[str, float | None]) -> dict[
 
 def gain(group: Group, mode: str) -> Estimate | None:
     """What a mode gained over before; None where no seed has both."""
-    found = [np.array(list(people.values())) for people in group.gains(mode).values()]
-    return statistics.estimate(found, crossed=group.crossed) if found else None
+    return group.estimate(group.gains(mode))
 
 
 def more_gain(a: Group, b: Group, mode: str) -> Estimate | None:
     """By how much more a gained than b, for the same people of the same seeds."""
-    return _paired(a.gains(mode), b.gains(mode), crossed=a.crossed)
+    return a.estimate(_paired(a.gains(mode), b.gains(mode)))
 
 
 def better_before(a: Group, b: Group) -> Estimate | None:
@@ -77,13 +90,12 @@ def better_before(a: Group, b: Group) -> Estimate | None:
         {seed: record['people'] for seed, record in group.modes.get('before', {}).items()}
         for group in (a, b)
     ]
-    return _paired(*scores, crossed=a.crossed)
+    return a.estimate(_paired(*scores))
 
 
-def _paired(a, b, *, crossed: bool) -> Estimate | None:
-    both = sorted(a.keys() & b.keys())
-    found = [np.array(list(differences(a[seed], b[seed]).values())) for seed in both]
-    return statistics.estimate(found, crossed=crossed) if found else None
+def _paired(a, b) -> dict[int, dict[str, float]]:
+    """a - b of the same people of the same seeds."""
+    return {seed: differences(a[seed], b[seed]) for seed in sorted(a.keys() & b.keys())}
 
 
 def people_of(group: Group, mode: str) -> list[dict[str, float]]:
@@ -108,6 +120,24 @@ def people_of(group: Group, mode: str) -> list[dict[str, float]]:
                 }
             )
     return found
+
+
+def trained_again(among: Sequence[Group]) -> dict[int, int]:
+    """{seed: how often its network was trained}, of networks that were trained more than once.
+
+    Of a seed with several such networks the one that was trained most often counts.
+    """
+    trainings: dict[tuple[int, str], set] = {}
+    for group in among:
+        for by_seed in group.modes.values():
+            for seed, record in by_seed.items():
+                network = record['network']
+                once = (network['commit'], *network['seconds'].items())
+                trainings.setdefault((seed, network['command']), set()).add(once)
+    found: dict[int, int] = {}
+    for (seed, _), times in sorted(trainings.items()):
+        found[seed] = max(found.get(seed, 0), len(times))
+    return {seed: count for seed, count in found.items() if count > 1}
 
 
 def find(among: Sequence[Group], table: str, system: str) -> Group | None:

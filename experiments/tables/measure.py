@@ -55,6 +55,7 @@ def measure(row: Row, task: Task, network: Task, *, size: str) -> list[Record]:
                 'train_people': train_people,
                 'mpck': report['mpck'][mode],
                 'people': {person['id']: person[mode] for person in report['people']},
+                'sources': sources(people),
             }
             | curves(people, [arrays['joints'] for arrays in stored], skeleton=data.skeleton)
             | behaviour([clip.id for clip in people], stored)
@@ -68,6 +69,12 @@ def test_people(config: Mapping[str, Any]) -> sets.DataSet:
     """The people that a run of this config personalizes to."""
     found = defaults.completed(keys.flat(config))
     return sets.load(seed=found.seed, training=False, **check_config.data_options(found))
+
+
+def sources(people: Sequence[Clip]) -> dict[str, str]:
+    """The first of the people cut from the same recording, of each whose recording is known."""
+    first: dict[str, str] = {}
+    return {clip.id: first.setdefault(clip.source, clip.id) for clip in people if clip.source}
 
 
 def curves(

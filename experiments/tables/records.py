@@ -5,6 +5,7 @@ Contract: a record is a dict of plain values.
   train_people   how many the network was trained on, 0: all of a recorded data set
   mpck       percent, over the frames of all people together
   people     {id: percent}, None without a visible joint
+  sources    {id: the first id of the same recording}, of people whose recording is known
   curve      {threshold: percent}, over all people's frames
   frames     [percent of the joints of the clips' first, second, ... frames], None without any
   confidence, losses   {id: number}, see `measure`; losses: [first, last]

@@ -34,6 +34,7 @@ class Clip:
     frames: Sequence[np.ndarray] | np.ndarray  # [frames] of [height, width, 3] uint8 RGB
     boxes: np.ndarray  # [frames, 4] float32, x1, y1, x2, y2 image pixels
     labels: Labels | None = None  # None: nobody has labelled it
+    source: str = ''  # the recording it was cut from, if others may be of it as well
 
 
 @dataclasses.dataclass(frozen=True)

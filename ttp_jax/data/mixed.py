@@ -1,10 +1,10 @@
 """Several folders of clips and drawn people as one data set, with whole source videos held out.
 
 Contract: every folder is laid out as Penn Action's, and a `videos.json` beside `labels` says which
-video each clip was cut from: a list of objects with `video`, the label's number, and `source`, the
-video's name. The first folder's labels are the truth: validation and test clips come from it alone.
-The others, say those of a pose estimator, are trained on. No source is on two sides: a held-out
-video's clips are left out of training in whichever folder they lie.
+video each clip was cut from (`penn_action.sources`). The first folder's labels are the truth:
+validation and test clips come from it alone. The others, say those of a pose estimator, are trained
+on. No source is on two sides: a held-out video's clips are left out of training in whichever folder
+they lie.
 
 Joints and boxes count pixels from 0, where the files (and `penn_action`, like the release) count
 from 1. The difference is not just one of names: a label that lies a pixel to the right of what it
@@ -13,35 +13,13 @@ middle, and every prediction is a pixel too far left.
 """
 
 import dataclasses
-import json
-import pathlib
 import zlib
 from collections.abc import Sequence
 
-from ttp_jax import places
 from ttp_jax.data import penn_action
 from ttp_jax.data.clips import Clip
 
 PARTS = ('test', 'validation', 'train')
-
-
-def sources(root: str | pathlib.Path) -> dict[str, str]:
-    """The source video of each clip of a folder, by the clip's id, from its `videos.json`.
-
-    Raises:
-      ValueError: when the file is missing, is no JSON, or lacks a field.
-    """
-    path = places.place(root) / 'videos.json'
-    try:
-        return {f'{video["video"]:04d}': video['source'] for video in json.loads(path.read_text())}
-    except OSError as error:
-        raise ValueError(
-            f'{path}: cannot be read ({error.strerror}), expected the source of every clip'
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f'{path}: {error!r}, expected a list of objects with "video" and "source"'
-        ) from None
 
 
 def held_out(source: str, share: float) -> bool:
@@ -68,14 +46,14 @@ def part(root: str, name: str, *, validation: float) -> list[Clip]:
       validation: the share of source videos that is held out of the training split.
 
     Raises:
-      ValueError: for another part, for a clip without a source, as `sources` does and as
-        `penn_action.penn_action_clips` does.
+      ValueError: for another part, for a clip without a source, and as `penn_action.sources` and
+        `penn_action.penn_action_clips` do.
     """
     if name not in PARTS:
         raise ValueError(f'part is {name!r}, expected one of {PARTS}')
     if name == 'test':
         return _clips(root, 'test')
-    source = sources(root)
+    source = penn_action.sources(root)
     people = _clips(root, 'train')
     if missing := [clip.id for clip in people if clip.id not in source]:
         raise ValueError(f'{root}/videos.json: clip {missing[0]} is missing, expected its source')

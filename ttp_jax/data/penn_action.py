@@ -9,6 +9,7 @@ coordinates. Frames are RGB uint8, decoded when they are read.
 """
 
 import dataclasses
+import json
 import pathlib
 
 import numpy as np
@@ -106,6 +107,27 @@ def _boxes(fields: dict[str, np.ndarray], frames: int, path: pathlib.Path) -> np
     return matlab.finite(np.concatenate([boxes, boxes[-1:].repeat(missing, axis=0)]), 'bbox', path)
 
 
+def sources(root: str | pathlib.Path) -> dict[str, str]:
+    """The source video of each clip of a folder, by the clip's id, from `videos.json` in it.
+
+    The file is a list of objects with `video`, the label's number, and `source`, the video's name.
+
+    Raises:
+      ValueError: when the file is missing, is no JSON, or lacks a field.
+    """
+    path = places.place(root) / 'videos.json'
+    try:
+        return {f'{video["video"]:04d}': video['source'] for video in json.loads(path.read_text())}
+    except OSError as error:
+        raise ValueError(
+            f'{path}: cannot be read ({error.strerror}), expected the source of every clip'
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f'{path}: {error!r}, expected a list of objects with "video" and "source"'
+        ) from None
+
+
 def penn_action_clips(
     root: str | pathlib.Path, *, split: str, limit: int | None = None
 ) -> list[Clip]:
@@ -119,7 +141,8 @@ def penn_action_clips(
     frames are `clips.Unreadable`.
 
     Args:
-      root: the folder that holds `frames` and `labels`.
+      root: the folder that holds `frames` and `labels`; with `videos.json`, clips know their
+        `sources`.
       split: 'train' or 'test'.
       limit: take only the first so many clips of the split.
 
@@ -129,6 +152,7 @@ def penn_action_clips(
     check_request(split, limit)
     root = places.place(root)
     _check_layout(root)
+    source = sources(root) if (root / 'videos.json').is_file() else {}
     clips = []
     for path in sorted((root / 'labels').glob('*.mat')):
         try:
@@ -139,7 +163,8 @@ def penn_action_clips(
             clips.append(unreadable(path.stem, str(error)))
         else:
             if label.split == split:
-                clips.append(_clip(path.stem, label, root / 'frames' / path.stem))
+                clip = _clip(path.stem, label, root / 'frames' / path.stem)
+                clips.append(dataclasses.replace(clip, source=source.get(clip.id, '')))
         if len(clips) == limit:
             break
     if not clips:

@@ -262,13 +262,14 @@ class Comparison(NamedTuple):
     hurt: int
     unchanged: int
     mean_gain: float  # percentage points, each person counting once
-    interval: tuple[float, float]  # bootstrap over people
+    interval: tuple[float, float]  # bootstrap over people, or over what they were cut from
 
 
 def compare_people(
     before: np.ndarray,
     after: np.ndarray,
     *,
+    sources: Sequence[str] | None = None,
     confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
@@ -278,6 +279,8 @@ def compare_people(
     Args:
       before: `[people]` percent, NaN for people without a score.
       after: `[people]` percent, the same people in the same order.
+      sources: of each of them, what hangs together, say the recording that several clips were cut
+        from: the bootstrap draws all people of a source, or none. None: everyone is alone.
       confidence: of the percentile bootstrap interval of the mean gain.
       resamples: of the bootstrap.
       seed: of the bootstrap; the same scores always give the same interval.
@@ -291,10 +294,15 @@ def compare_people(
             f'scores have shapes {before.shape} before and {after.shape} after, expected one per'
             ' person in both'
         )
-    gain = (after - before)[np.isfinite(before) & np.isfinite(after)]
+    scored = np.isfinite(before) & np.isfinite(after)
+    gain = (after - before)[scored]
     if not gain.size:
         raise ValueError(f'none of {before.size} people has a score both before and after')
-    draws = np.random.default_rng(seed).choice(gain, (resamples, gain.size)).mean(axis=1)
+    together = np.arange(before.size) if sources is None else np.asarray(sources)
+    _, source = np.unique(together[scored], return_inverse=True)
+    total, count = np.bincount(source, gain), np.bincount(source)
+    chosen = np.random.default_rng(seed).integers(len(total), size=(resamples, len(total)))
+    draws = total[chosen].sum(axis=1) / count[chosen].sum(axis=1)
     tail = 50.0 * (1.0 - confidence)
     low, high = np.percentile(draws, (tail, 100.0 - tail))
     counts = (int((gain > 0).sum()), int((gain < 0).sum()), int((gain == 0).sum()))

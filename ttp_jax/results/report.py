@@ -8,10 +8,11 @@ where nothing could be scored. Its keys:
   frames    how many frames the people have
   mpck      {phase: percent}, over the frames of all people together, as in the paper's tables
   joints    {phase: {group: percent}}, likewise
-  people    [{'id': clip, phase: percent, ...}], in the order of the clips
+  people    [{'id': clip, phase: percent, ...}], in the order of the clips; with `source`, the
+            recording that a clip was cut from, where it is known
   beside    {phase: {name: value}}, of data without a metric of their own: `metrics.beside`
   compared  {phase: {improved, hurt, unchanged: people, mean_gain, interval: points}} to `before`,
-            every person counting once
+            every person counting once; the interval is over people, or over sources
 To these the caller may add `failed` ({id: why}), `not_personalized` ({phase: {id: why}}),
 `estimated_gain` ({phase: {people: {id: points}, error: their deviation from true gains}}),
 `command`, `config`, `seed`, `git`, `seconds` ({phase: seconds}) and `made` ({phase: how many
@@ -111,7 +112,7 @@ def summarise(
         'joints': pooled,
         'beside': {phase: found for phase, p in known.items() if (found := also(p))},
         'people': _per_person(clips, people),
-        'compared': _compare_phases(people),
+        'compared': _compare_phases(people, [clip.source or clip.id for clip in clips]),
     }
     return _plain(report)
 
@@ -172,26 +173,30 @@ def _check_clip(name: str, clip: Clip, joints: np.ndarray, skeleton: Skeleton) -
 def _per_person(clips: Sequence[Clip], people: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     scores = zip(*people.values(), strict=True)
     return [
-        {'id': clip.id} | dict(zip(people, own, strict=True))
+        {'id': clip.id} | _source(clip) | dict(zip(people, own, strict=True))
         for clip, own in zip(clips, scores, strict=True)
     ]
 
 
-def _compare_phases(people: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _source(clip: Clip) -> dict[str, str]:
+    return {'source': clip.source} if clip.source else {}
+
+
+def _compare_phases(people: Mapping[str, np.ndarray], sources: Sequence[str]) -> dict[str, Any]:
     """What each phase changed, to `before`."""
     return {
-        phase: _compare(people['before'], after)
+        phase: _compare(people['before'], after, sources)
         for phase, after in people.items()
         if phase != 'before'
     }
 
 
-def _compare(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
+def _compare(before: np.ndarray, after: np.ndarray, sources: Sequence[str]) -> dict[str, Any]:
     """What one phase changed; without a score to compare nobody has gained or lost."""
     if not np.isfinite(before).any():
         nobody = dict.fromkeys(('improved', 'hurt', 'unchanged'), 0)
         return nobody | {'mean_gain': None, 'interval': None}
-    result = metrics.compare_people(before, after)._asdict()
+    result = metrics.compare_people(before, after, sources=sources)._asdict()
     del result['people']
     return result
 
@@ -283,12 +288,18 @@ def _counted(report: Mapping[str, Any]) -> str:
     text = f'{_count(len(people), "person", "people")}, {_count(report["frames"], "frame")}.'
     text += ' Scores are percent, over all frames together.'
     if report['compared']:
-        text += ' Gains are points per person, mean [95 % interval over people].'
+        text += f' Gains are points per person, mean [95 % interval over {_independent(people)}].'
     if unscored:
         text += f' People without a visible joint, hence without a score: {unscored}.'
     if failed:
         text += f' Failed: {_count(len(failed), "person", "people")}.'
     return text
+
+
+def _independent(people: Sequence[Mapping[str, Any]]) -> str:
+    """What an interval's draws are of."""
+    known = {person['source'] for person in people if 'source' in person}
+    return f'the {_count(len(known), "recording")} they were cut from' if known else 'people'
 
 
 def _count(number: int, one: str, many: str = '') -> str:
