@@ -1,4 +1,4 @@
-"""RESULTS.md, made of records alone: no number in it is typed by hand.
+"""RESULTS.md, made of records: no number in its tables and figures is typed by hand.
 
 Contract: sections are functions of groups of records that return markdown, '' where there is
 nothing to say. Numbers of others come from `published.json`, words of ours from `learned.md`, both
@@ -23,7 +23,9 @@ Made by `python -m experiments.tables --write` from `experiments/results/*.json`
 has its command, commit and seconds. mPCK@0.2 in percent, over the frames of all test people: mean ±
 standard deviation over seeds. Gains are points per person, mean over people and seeds, with a 95 %
 interval by the bootstrap over people nested in seeds (recorded people, who are the same for every
-seed, are drawn once for all). Better / worse counts people of all seeds."""
+seed, are drawn once for all, and clips of one recording together). A row of one seed has an
+interval over its people alone: other networks may lie outside. Better / worse counts people of all
+seeds."""
 TITLES = {'main': 'Main table', 'neighbours': 'Neighbours', 'ablations': 'Ablations'}
 FEATURES = {
     'before': 'score before, %',

@@ -14,6 +14,15 @@ from experiments.tables.statistics import Estimate
 
 ADAPTED = ('online', 'offline')
 
+# Words of a training's command that say nothing about the network, or what is so anyway.
+_OF_ANY_NETWORK = (
+    '--workdir=',
+    '--config.seed=',
+    '--config.pictures=',
+    '--config.personalize.',
+    '--config.model.variant=transformer',
+)
+
 
 class Group(NamedTuple):
     """modes: {mode: {seed: record}}."""
@@ -127,17 +136,22 @@ def trained_again(among: Sequence[Group]) -> dict[int, int]:
 
     Of a seed with several such networks the one that was trained most often counts.
     """
-    trainings: dict[tuple[int, str], set] = {}
+    trainings: dict[tuple[int, tuple[str, ...]], set] = {}
     for group in among:
         for by_seed in group.modes.values():
             for seed, record in by_seed.items():
                 network = record['network']
                 once = (network['commit'], *network['seconds'].items())
-                trainings.setdefault((seed, network['command']), set()).add(once)
+                trainings.setdefault((seed, _settings(network['command'])), set()).add(once)
     found: dict[int, int] = {}
     for (seed, _), times in sorted(trainings.items()):
         found[seed] = max(found.get(seed, 0), len(times))
     return {seed: count for seed, count in found.items() if count > 1}
+
+
+def _settings(command: str) -> tuple[str, ...]:
+    """What makes a network another one than the default's, in its training's command."""
+    return tuple(word for word in command.split() if not word.startswith(_OF_ANY_NETWORK))
 
 
 def find(among: Sequence[Group], table: str, system: str) -> Group | None:
