@@ -1,5 +1,7 @@
 """What a program does with ttp_jax: load, predict, personalize, keep the person for later."""
 
+import copy
+import dataclasses
 import pathlib
 import subprocess
 import sys
@@ -101,6 +103,10 @@ def test_too_little_to_learn_from(model, person):
         model.personalize(person[0][:1])
     with pytest.raises(ValueError, match="mode is 'both', expected one of online, offline"):
         model.personalize(*person, mode='both')
+    config = copy.deepcopy(model.config)
+    config.model.variant, config.personalize.objective = 'baseline', ''
+    with pytest.raises(ValueError, match="'baseline' has no task of its own to learn from"):
+        dataclasses.replace(model, config=config).personalize(*person)
 
 
 def test_a_missing_model_is_named(tmp_path):

@@ -29,6 +29,22 @@ def test_sides_and_mirror_images_follow_from_names_however_they_are_written():
 
 
 @pytest.mark.parametrize(
+    'names, mirror',
+    [
+        (('snout', 'leftear', 'rightear', 'tailbase'), (0, 2, 1, 3)),
+        (('Lhip', 'Rhip', 'LEFTEAR', 'RIGHTEAR', 'Rear', 'Rump'), (1, 0, 3, 2, 4, 5)),
+        (('鼻', '左肩', '右肩'), (0, 1, 2)),  # no side is known, and none is made up
+        (('point.1', 'point1', 'left hip', 'hip left', 'right hip'), (0, 1, 4, 3, 2)),
+    ],
+)
+def test_sides_are_seen_in_one_word_and_never_where_there_is_no_other(names, mirror):
+    found = skeletons.of_names(names)
+    assert found.mirror == mirror
+    assert skeletons.sources(names, names) == list(range(len(names)))
+    assert [side != '' for side in found.sides] == [j != m for j, m in enumerate(mirror)]
+
+
+@pytest.mark.parametrize(
     'joints, bones, message',
     [
         ((), (), 'expected one name at least'),
@@ -143,6 +159,10 @@ def spoilt(root, change):
         (lambda t: t.pop('categories'), r"labels\.json: KeyError\('categories'\), expected COCO"),
         (lambda t: t['categories'][0].pop('keypoints'), 'no category has keypoints'),
         (lambda t: t['annotations'][0].update(keypoints=[1, 2]), 'annotation 0: 2 numbers'),
+        (lambda t: t['annotations'][0].update(keypoints=['x'] * 12), 'annotation 0: could not'),
+        (lambda t: t['annotations'][0].update(bbox=[1, 2]), r'annotation 0: bbox is \[1, 2\]'),
+        (lambda t: t['annotations'][0].update(bbox={'x': 1}), 'annotation 0: float'),
+        (lambda t: t['categories'][0].update(skeleton=[[1, 'b']]), r'labels\.json: unsupported'),
         (lambda t: t['annotations'][0].update(image_id=99), 'KeyError'),
         (lambda t: t['images'][0].update(file_name='a/9.png'), r'a/9\.png: no such file'),
         (
@@ -159,6 +179,16 @@ def test_what_is_wrong_with_a_coco_file_is_told_in_one_line(tmp_path, change, me
         coco.coco_clips(root, split='train')
         coco.coco_clips(root, split='test')
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('bbox', [None, [], [0, 0, 0, 0]])
+def test_a_box_that_only_holds_a_place_is_put_around_the_joints(tmp_path, bbox):
+    root = label_files.coco(tmp_path)
+    spoilt(root, lambda tree: tree['annotations'][0].update(bbox=bbox))
+    (clip,) = (c for c in coco.coco_clips(root, split='train') if c.id == 'a-1')
+    joints = label_files.joints_at(0)
+    assert (clip.boxes[0, :2] < joints.min(axis=0)).all()
+    assert (clip.boxes[0, 2:] > joints.max(axis=0)).all()
 
 
 # --- DeepLabCut ------------------------------------------------------------------------------

@@ -63,6 +63,8 @@ def test_nothing_of_the_machine_is_packed():
     assert '/home' not in json.dumps(kept)
     assert kept['data'] == {'name': 'mixed'} and kept['train']['steps'] == 7
     assert kept['model'] == config['model']
+    own = {'name': 'coco', 'skeleton': '{"joints": ["a"], "bones": []}'}
+    assert pack.of_model(config | {'data': own | {'root': '/home/me'}})['data'] == own
 
 
 def test_numbers_too_large_for_half_precision_are_refused(tmp_path):

@@ -174,10 +174,10 @@ def of_tree(tree: Json, source: pathlib.Path) -> Skeleton:
                 f'{source}: categories {first.get("name")!r} and {other.get("name")!r} have '
                 'different keypoints, expected the same'
             )
-    bones = [(a - 1, b - 1) for a, b in first.get('skeleton') or ()]
     try:
+        bones = [(a - 1, b - 1) for a, b in first.get('skeleton') or ()]
         return of_names(first['keypoints'], bones)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f'{source}: {error}') from None
 
 
@@ -322,15 +322,21 @@ def _linked(frames: Sequence[int], boxes: Sequence[np.ndarray]) -> list[str]:
 
 def _place(each: Json, joints: int, source: pathlib.Path) -> _Place:
     name = f'{source}: annotation {each.get("id")}'
-    points = np.asarray(each.get('keypoints') or np.zeros(3 * joints), np.float32)
+    try:
+        points = np.asarray(each.get('keypoints') or np.zeros(3 * joints), np.float32)
+        bbox = np.asarray(each.get('bbox') or np.zeros(4), np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'{name}: {error}, expected numbers in keypoints and bbox') from None
+    if bbox.shape != (4,) or not np.isfinite(bbox).all():
+        raise ValueError(f'{name}: bbox is {each["bbox"]}, expected x, y, width and height')
     if points.shape != (3 * joints,) or not np.isfinite(points).all():
         raise ValueError(
             f'{name}: {points.size} numbers of keypoints, expected x, y and visibility of {joints}'
         )
     points = points.reshape(joints, 3)
     visible = (points[:, 2] > 0).astype(np.float32)
-    if 'bbox' in each:
-        x, y, width, height = map(float, each['bbox'])
+    x, y, width, height = bbox
+    if width > 0 and height > 0:  # without an area it only holds a place
         box = np.array([x, y, x + max(width, 1) - 1, y + max(height, 1) - 1], np.float32)
     elif visible.any():
         box = around(points[visible > 0, :2])

@@ -13,8 +13,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 _OPPOSITE = {'left': 'right', 'right': 'left'}
-# The words of a name: 'left_hip', 'Left Hip', 'leftHip', 'hip-L' and 'LHip' all have two.
-_WORD = re.compile(r'[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+')
+# The words of a name: 'left_hip', 'Left Hip', 'leftHip', 'hip-L', 'LHip', 'lefthip' and 'Lhip' all
+# have two.
+_WORD = re.compile(r'[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_A-Za-z]+')
+_SIDED = re.compile(  # no L or R before an ear: 'rear' is a word of its own
+    r'([LR])([A-Z][a-z]*)'
+    r'|([LRlr])(ankle|elbow|eye|foot|hand|heel|hip|knee|paw|shoulder|toe|wrist)'
+    r'|((?i:left|right))([A-Za-z]{2,})'
+)
 OWN = 'own labels'  # the name of every skeleton that labels name
 _SIDES = {'left': 'left', 'l': 'left', 'right': 'right', 'r': 'right'}
 
@@ -50,10 +56,9 @@ class Skeleton:
 
         A joint whose counterpart does not exist becomes itself.
         """
-        index = {_key(joint): j for j, joint in enumerate(self.joints)}
-        return tuple(
-            index.get(_key(joint, mirrored=True), j) for j, joint in enumerate(self.joints)
-        )
+        index = _index(self.joints)
+        found = [index.get(_key(joint, mirrored=True), j) for j, joint in enumerate(self.joints)]
+        return tuple(other if found[other] == j else j for j, other in enumerate(found))
 
     @property
     def sides(self) -> tuple[str, ...]:
@@ -85,10 +90,10 @@ class Skeleton:
 
 def _words(joint: str) -> list[str]:
     """The words of a joint's name, in small letters: 'left', 'hip'."""
-    words = []
+    words: list[str] = []
     for word in _WORD.findall(joint):
-        side = re.fullmatch(r'([LR])([A-Z][a-z]*)', word)  # LHip
-        words += list(side.groups()) if side else [word]
+        side = _SIDED.fullmatch(word)
+        words += filter(None, side.groups()) if side else [word]
     return [word.lower() for word in words]
 
 
@@ -96,6 +101,12 @@ def _key(joint: str, *, mirrored: bool = False) -> tuple[str, ...]:
     """What names the same joint, however it is written; mirrored: the one on the other side."""
     words = [_SIDES.get(word, word) for word in _words(joint)]
     return tuple(_OPPOSITE.get(word, word) if mirrored else word for word in words)
+
+
+def _index(joints: Sequence[str]) -> dict[tuple[str, ...], int]:
+    """The joint that each key names; keys that several joints share name none of them."""
+    every = [_key(joint) for joint in joints]
+    return {key: j for j, key in enumerate(every) if every.count(key) == 1}
 
 
 def _side(joint: str) -> str:
@@ -137,7 +148,7 @@ def _groups(joints: Sequence[str]) -> tuple[tuple[str, tuple[int, ...]], ...]:
 
 
 def _torso(joints: Sequence[str]) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    index = {_key(joint): j for j, joint in enumerate(joints)}
+    index = _index(joints)
     ends = [
         tuple(index[key] for side in ('left', 'right') for key in _ways(side, part) if key in index)
         for part in ('shoulder', 'hip')
@@ -152,8 +163,8 @@ def _ways(side: str, part: str) -> tuple[tuple[str, str], tuple[str, str]]:
 
 def sources(joints: Sequence[str], old: Sequence[str]) -> list[int | None]:
     """For each joint the one of the same name among `old`, however it is written; None: none."""
-    index = {_key(joint): j for j, joint in enumerate(old)}
-    return [index.get(_key(joint)) for joint in joints]
+    index, known = _index(old), {joint: j for j, joint in enumerate(old)}
+    return [known.get(joint, index.get(_key(joint))) for joint in joints]
 
 
 def to_text(skeleton: Skeleton) -> str:

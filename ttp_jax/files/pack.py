@@ -31,7 +31,9 @@ def pack(workdir: str | pathlib.Path, path: str | pathlib.Path) -> int:
 
 def of_model(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config without what is of the run's machine: its folders and files."""
-    kept = {**config, 'checkpoint': '', 'data': {'name': config['data']['name']}}
+    # What joints are called is in no other place where people brought labels of their own.
+    data = {key: config['data'][key] for key in ('name', 'skeleton') if key in config['data']}
+    kept = {**config, 'checkpoint': '', 'data': data}
     if 'train' in config:
         kept['train'] = {**config['train'], 'encoder_weights': ''}
     return kept

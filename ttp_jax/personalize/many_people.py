@@ -97,6 +97,11 @@ class Adapted(NamedTuple):
         """Whether there are predictions: without any, joints and scores are NaN."""
         return bool(np.isfinite(self.joints).all())
 
+    @property
+    def mendable(self) -> bool:
+        """Whether it failed for another reason than its steps, such as a frame nobody can read."""
+        return self.status == FAILED and self.failed_at == HEALTHY
+
 
 def unreadable(clip: clips.Clip, reason: str, *, joints: int) -> Adapted:
     """The result of somebody whose frames cannot be read: no predictions, and why."""

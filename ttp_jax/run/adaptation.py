@@ -64,7 +64,7 @@ def adapted_phase(run: Run, schedule: str, before: list[Adapted]) -> tuple[list[
         store.save(index, result)
         run.ledger.add(row_of(run, store, index, before[index], result))
         done[index] = result._replace(trainable=None, learned=None)
-        made += len(run.people[index].frames)
+        made += 0 if result.mendable else len(run.people[index].frames)
     return in_order(done), made
 
 

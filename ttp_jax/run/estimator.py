@@ -83,7 +83,8 @@ class Estimator:
             frame after learning from it and those before alone.
           seed: of what is drawn while learning; the same gives the same result.
 
-        Raises ValueError as `predict` does, for fewer than two frames and for an unknown mode.
+        Raises ValueError as `predict` does, for fewer than two frames, for an unknown mode and for
+        a model that has no task to learn from.
         """
         if mode not in SCHEDULES:
             raise ValueError(f'mode is {mode!r}, expected one of {", ".join(SCHEDULES)}')
@@ -160,11 +161,15 @@ class Estimator:
 
     @functools.cached_property
     def shared(self) -> inner_loop.Shared:
-        """What personalization starts from."""
+        """What personalization starts from. Raises ValueError for a model without a task for it."""
         objective = check_config.adapting_objective(self.config, self._model)
-        paper = objective.frozen if objective else ()
+        if objective is None:
+            raise ValueError(
+                f'a model of variant {self.config.model.variant!r} has no task of its own to learn '
+                "from without labels; expected another objective, load(..., objective='followed')"
+            )
         trainable, frozen = partition.split(
-            self.params, frozen=self.config.personalize.frozen or paper
+            self.params, frozen=self.config.personalize.frozen or objective.frozen
         )
         return inner_loop.Shared(
             trainable, frozen, self.batch_stats, self.loss_means, self._perceptual.weights

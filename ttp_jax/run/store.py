@@ -41,6 +41,8 @@ class Store(NamedTuple):
     def load(self) -> dict[int, Adapted]:
         """The results that are there and not stale, by index.
 
+        Whose frames could not be read is tried again: they may be mended.
+
         Raises:
           ValueError: for a file that cannot be read, naming it.
         """
@@ -51,7 +53,7 @@ class Store(NamedTuple):
         return {
             index: adapted
             for index, adapted in found.items()
-            if adapted is not None and self._has_all(index, adapted)
+            if adapted is not None and not adapted.mendable and self._has_all(index, adapted)
         }
 
     def _has_all(self, index: int, adapted: Adapted) -> bool:
