@@ -82,6 +82,19 @@ def test_validation_is_the_held_out_sources_of_the_first_folder(roots):
     assert ids(load(roots, evaluate='train', test_people=1).test) == ['0003']
 
 
+def test_no_folder_trains_on_what_the_first_one_tests(roots, tmp_path):
+    more = write_folder(tmp_path / 'more', {7: ('park', 1), 8: ('golf', 1), 9: ('park', -1)})
+    assert ids(load((*roots, more), drawn_people=0).train) == [
+        '0003',
+        '0004',
+        '0600',
+        '0602',
+        '0008',
+    ]
+    untested = write_folder(tmp_path / 'untested', {3: ('golf', 1), 4: ('park', 1)})
+    assert ids(mixed.training_clips([untested, more], validation=0.0))[-2:] == ['0007', '0008']
+
+
 def test_nothing_is_held_out_by_default(roots):
     assert ids(load(roots, validation=0.0, drawn_people=0).train) == [
         *('0001', '0002', '0003', '0004'),

@@ -33,10 +33,22 @@ def held_out(source: str, share: float) -> bool:
 def training_clips(roots: Sequence[str], *, validation: float) -> list[Clip]:
     """The clips to train on of all folders, one folder after the other, frames still on disk.
 
+    None is of a source that the first folder tests on.
+
     Raises:
       ValueError: as `part` does.
     """
-    return [clip for root in roots for clip in part(root, 'train', validation=validation)]
+    clips = [clip for root in roots for clip in part(root, 'train', validation=validation)]
+    tested = _tested(roots[0])
+    return [clip for clip in clips if clip.source not in tested]
+
+
+def _tested(root: str) -> set[str]:
+    """The sources that a folder tests on."""
+    try:
+        return {clip.source for clip in _clips(root, 'test')} - {''}
+    except ValueError:  # it has no test split, as one that is used for its validation part may
+        return set()
 
 
 def part(root: str, name: str, *, validation: float) -> list[Clip]:
