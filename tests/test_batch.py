@@ -241,12 +241,15 @@ def storing(folder, **how):
     return store.Store(folder, 'online', ['a', 'b'], ['of a', 'of b'], SKELETON.joints, (0,), **how)
 
 
-def test_who_has_no_predictions_is_done_all_the_same(tmp_path):
+def test_whose_frames_could_not_be_read_is_tried_again_and_whose_steps_failed_is_not(tmp_path):
     kept = storing(tmp_path)
-    kept.save(0, unreadable(person('a'), 'why', joints=JOINTS))  # is drawn, but has no view
+    unread = unreadable(person('a'), 'why', joints=JOINTS)
+    kept.save(0, unread)
+    assert not kept.load()
+    kept.save(0, unread._replace(failed_at=3))  # is drawn, but has no view
     found = kept.load()
     assert found.keys() == {0} and not found[0].predicted
-    assert (found[0].status, found[0].reason) == ('failed', 'why')
+    assert (found[0].status, found[0].reason, found[0].failed_at) == ('failed', 'why', 3)
 
 
 def test_who_lacks_the_weights_that_are_wanted_is_not_done(tmp_path):
