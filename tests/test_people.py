@@ -55,6 +55,17 @@ def test_people_and_videos_are_told_apart(tmp_path):
     }
 
 
+def test_people_and_videos_may_be_called_anything(tmp_path):
+    (tmp_path / 'b.csv').write_text(
+        'video,frame,person,x1,y1,x2,y2\nmy clip,0,team/3,1,2,3,4\nb,0,#1,5,6,7,8\n'
+    )
+    found = box_files.read(tmp_path / 'b.csv', videos=['my_clip', 'b'])
+    ((first,), (second,)) = found['my_clip'], found['b']
+    assert (first.person, second.person) == ('team/3', '#1')
+    assert (first.id, second.id) == ('team_3', '1')
+    clips.check_ids([clips.Clip(each.id, (), each.boxes) for each in (first, second)])
+
+
 def test_detections_are_linked_by_overlap(tmp_path):
     def detection(frame, x):
         return {'image_id': frame, 'bbox': [x, 0, 20, 40], 'score': 0.9}

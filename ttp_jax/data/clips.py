@@ -99,6 +99,11 @@ def check_ids(clips: Sequence[Clip]) -> None:
         seen.add(clip.id)
 
 
+def as_id(name: str, *, otherwise: str) -> str:
+    """A name with only what `check_ids` takes, and no spaces; otherwise: where nothing is left."""
+    return re.sub(r'[^\w.+=@()-]+', '_', name).lstrip('.+=@()-_')[:100] or otherwise
+
+
 def _checked_first_frame(clip: Clip) -> np.ndarray:
     """Frame 0, the only one decoded; a ValueError names the clip and what is wrong with it.
 

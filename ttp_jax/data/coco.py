@@ -28,7 +28,7 @@ import numpy as np
 from absl import logging
 
 from ttp_jax.data import images
-from ttp_jax.data.clips import SPLITS, Clip, Labels, check_request
+from ttp_jax.data.clips import SPLITS, Clip, Labels, as_id, check_request
 from ttp_jax.data.held_out import held_out_names
 from ttp_jax.data.people import tracks
 from ttp_jax.data.skeletons import Skeleton, of_names
@@ -239,7 +239,7 @@ def _clips(
     sequence: _Sequence, joints: int, source: pathlib.Path, folders: Iterable[pathlib.Path]
 ) -> list[Clip]:
     paths = [_path(image, source, folders) for image in sequence.images]
-    name = _safe(sequence.name) or 'images'
+    name = as_id(sequence.name, otherwise='images')
     people = _individuals(sequence, joints, source)
     if not people:
         return _unlabelled(name, paths, sequence.images[0])
@@ -258,10 +258,6 @@ def _path(image: Json, source: pathlib.Path, folders: Iterable[pathlib.Path]) ->
         if path.is_file():
             return path
     raise ValueError(f'{tried[0]}: no such file, which {source} names an image of')
-
-
-def _safe(name: str) -> str:
-    return re.sub(r'[^\w.+=@()-]+', '_', name).lstrip('.+=@()-_')[:120]
 
 
 def _unlabelled(name: str, paths: Sequence[pathlib.Path], image: Json) -> list[Clip]:
@@ -297,12 +293,12 @@ def _individuals(
         names = _linked([t for t, _, _ in rows], [place.box for _, _, place in rows])
     people: dict[str, dict[int, _Place]] = {}
     for name, (t, each, place) in zip(names, rows):
-        if t in people.setdefault(_safe(name) or 'one', {}):
+        if t in people.setdefault(as_id(name, otherwise='one'), {}):
             raise ValueError(
                 f'{source}: image {each["image_id"]} has two annotations of individual {name}, '
                 'expected one'
             )
-        people[_safe(name) or 'one'][t] = place
+        people[as_id(name, otherwise='one')][t] = place
     return people
 
 

@@ -32,7 +32,7 @@ import yaml
 from absl import logging
 
 from ttp_jax.data import images
-from ttp_jax.data.clips import Clip, Labels, check_request
+from ttp_jax.data.clips import Clip, Labels, as_id, check_request
 from ttp_jax.data.held_out import held_out_names
 from ttp_jax.data.people import box_files, tracks
 from ttp_jax.data.skeletons import Skeleton, of_names
@@ -370,7 +370,7 @@ def _clips(
         stills = [*stills, *stills]  # teaches its joints
     if not stills:
         return []
-    safe = re.sub(r'[^\w.+=@()-]+', '_', name).lstrip('.+=@()-_')[:120] or 'video'
+    safe = as_id(name, otherwise='video')
     frames = images.Frames(tuple(still.path for still in stills))
     first = frames[0].shape[:2]
     counts = [f'{name}/{still.path.stem}' in tested for still in stills]
@@ -380,7 +380,7 @@ def _clips(
         spread = _spread_labels(labels, own.paths, stills)
         boxes = _boxes(_track_of(person, given, len(own.people)), spread, stills, first)
         visibility = spread.visibility * kept[:, None]
-        id = safe if person == _ONE else f'{safe}-{person}'
+        id = safe if person == _ONE else f'{safe}-{as_id(person, otherwise="individual")}'
         clips.append(Clip(id, frames, boxes, Labels(spread.joints, visibility)))
     if clips:
         return clips

@@ -20,6 +20,7 @@ import numpy as np
 from absl import logging
 
 from ttp_jax.data import images
+from ttp_jax.data.clips import as_id
 
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 VIDEOS = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.ts', '.wmv', '.gif')
@@ -86,10 +87,10 @@ def open_videos(what: str | pathlib.Path) -> list[Video]:
             'expected one or the other'
         )
     if stills:
-        return [_of_images(stills, name=_safe(stills[0].parent.name))]
-    names = [_safe(path.stem) for path in paths]
+        return [_of_images(stills, name=name_of(stills[0].parent.name))]
+    names = [name_of(path.stem) for path in paths]
     if len(set(names)) < len(names):  # a.mp4 and a.mov
-        names = [_safe(path.name) for path in paths]
+        names = [name_of(path.name) for path in paths]
     return [_of_file(path, name) for path, name in zip(paths, names)]
 
 
@@ -114,9 +115,9 @@ def _in_order(path: pathlib.Path) -> list:
     return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', path.name)]
 
 
-def _safe(name: str) -> str:
-    """The name with only what `clips.check_ids` takes."""
-    return re.sub(r'[^\w.+=@()-]+', '_', name).lstrip('.+=@()-')[:100] or 'video'
+def name_of(name: str) -> str:
+    """What a video of that file name is called."""
+    return as_id(name, otherwise='video')
 
 
 def _of_file(path: pathlib.Path, name: str) -> Video:

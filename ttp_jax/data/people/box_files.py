@@ -5,7 +5,8 @@ Contract: what comes out is `Track`s: frames counted from 0, boxes `x1, y1, x2, 
 
   CSV      a header that names `frame` (from 0), `x1, y1, x2, y2` (as above) or `x, y, width,
            height`, and maybe `person` (else there is one) and `video` (a file's name without its
-           ending; needed for several videos). Other columns are passed over.
+           ending, or with it where two have the same; needed for several videos). Other columns are
+           passed over.
   MOT      rows without a header, `frame, id, left, top, width, height, confidence, ...`, frames and
            pixels from 1 as MOTChallenge counts; rows with confidence 0 are no people.
   COCO     JSON: a list of detections, or a dict with `annotations` and maybe `images`. Frames are
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from ttp_jax.data.people.tracks import Track, linked
+from ttp_jax.data.video import name_of
 
 _CORNERS, _SIZES = ('x1', 'y1', 'x2', 'y2'), ('x', 'y', 'width', 'height')
 _LEAST_SCORE = 0.3  # of a detection that says how sure it is
@@ -55,7 +57,10 @@ def _by_video(found: Mapping[str, list[Track]], videos: Sequence[str], path: pat
             f'{path}: its boxes do not say of which of {len(videos)} videos they are, expected a '
             'CSV with a column named video'
         )
-    named = {videos[0] if name == '' else name: tracks for name, tracks in found.items()}
+    named = {
+        videos[0] if name == '' else name if name in videos else name_of(name): tracks
+        for name, tracks in found.items()
+    }
     for name in named:
         if name not in videos:
             raise ValueError(f'{path}: boxes of a video {name!r}, expected {", ".join(videos)}')

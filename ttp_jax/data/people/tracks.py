@@ -13,6 +13,8 @@ import numpy as np
 from absl import logging
 from scipy import ndimage
 
+from ttp_jax.data.clips import as_id
+
 _FARTHEST = 1e6  # pixels; no picture is that large
 
 
@@ -27,8 +29,9 @@ class Track:
 
     @property
     def id(self) -> str:
-        """The person, and which part of them where they have several."""
-        return self.person if self.part == 1 else f'{self.person}.{self.part}'
+        """The person as a clip's id may have it, and which part of them where they have several."""
+        person = as_id(self.person, otherwise='person')
+        return person if self.part == 1 else f'{person}.{self.part}'
 
 
 def whole_frame(frames: int, size: tuple[int, int]) -> Track:
@@ -162,11 +165,11 @@ def linked(frames: Sequence[int], boxes: np.ndarray, *, overlap: float = 0.3) ->
     order = np.argsort(frames, kind='stable')
     open_tracks: list[tuple[list[int], list[np.ndarray]]] = []
     closed = []
-    for frame in np.unique(frames):
+    values, starts = np.unique(np.asarray(frames)[order], return_index=True)
+    for frame, rows in zip(values, np.split(order, starts[1:]), strict=True):
         closed += [t for t in open_tracks if frame - t[0][-1] > 12]
         open_tracks = [t for t in open_tracks if frame - t[0][-1] <= 12]
-        here = [boxes[i] for i in order if frames[i] == frame]
-        _extend(open_tracks, int(frame), here, overlap)
+        _extend(open_tracks, int(frame), [boxes[i] for i in rows], overlap)
     found = sorted(closed + open_tracks, key=lambda t: (-len(t[0]), t[0][0]))
     return [
         Track(str(number), np.array(t[0]), np.array(t[1], np.float32))
