@@ -1,5 +1,6 @@
 """Videos are read whatever they are, and what is wrong with one is said in one line."""
 
+import struct
 import subprocess
 import sys
 
@@ -55,6 +56,32 @@ def test_a_folder_of_frames_in_the_order_of_their_numbers(tmp_path):
     np.testing.assert_array_equal([frame.image for frame in seen], frames)
     assert len(read(str(tmp_path / 'frame?.png'))[1]) == 10
     assert found.name == tmp_path.name.replace(' ', '_')
+
+
+def test_an_image_is_turned_as_its_camera_noted(tmp_path):
+    frame = video_files.moving_square(4)[3]
+    _, encoded = cv2.imencode('.jpg', frame[..., ::-1])
+    # One entry: orientation, a short, one of them, 6: a quarter turn clockwise.
+    note = b'Exif\0\0' + struct.pack('<2sHIHHHIIxxxx', b'II', 42, 8, 1, 0x0112, 3, 1, 6)
+    start, rest = encoded[:2].tobytes(), encoded[2:].tobytes()
+    for name in ('1.jpg', '2.jpg'):
+        mark = struct.pack('>HH', 0xFFE1, len(note) + 2)
+        (tmp_path / name).write_bytes(start + mark + note + rest)
+    found, seen = read(tmp_path)
+    shown = np.rot90(frame, -1)
+    assert found.size == shown.shape[:2] and frame.shape[0] != frame.shape[1]
+    assert np.abs(seen[1].image.astype(float) - shown).mean() < 4
+
+
+def test_the_image_before_stands_for_one_that_cannot_be_read(tmp_path, caplog):
+    frames = video_files.moving_square(5)
+    for t, image in enumerate(frames):
+        cv2.imwrite(str(tmp_path / f'{t}.png'), image[..., ::-1])
+    (tmp_path / '2.png').write_bytes(b'half')
+    _, seen = read(tmp_path)
+    np.testing.assert_array_equal([frame.image for frame in seen], frames[[0, 1, 1, 3, 4]])
+    assert [frame.index for frame in seen] == [0, 1, 2, 3, 4]
+    assert f'{tmp_path / "2.png"}: cannot be read' in caplog.text
 
 
 def test_a_folder_of_videos(tmp_path):

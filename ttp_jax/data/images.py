@@ -13,7 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-_COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+_AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+_AS_SHOWN = cv2.IMREAD_COLOR
 _EIGHTH = cv2.IMREAD_REDUCED_GRAYSCALE_8
 _JPEG_START = b'\xff\xd8\xff'
 
@@ -42,16 +43,17 @@ class Frames(Sequence):
             raise ValueError(f'{self.items[index]}: cannot be read ({error.strerror})') from None
 
 
-def decode(encoded: bytes, name: Any) -> np.ndarray:
+def decode(encoded: bytes, name: Any, *, as_shown: bool = False) -> np.ndarray:
     """An encoded image as `[height, width, 3]` uint8 RGB.
 
     The orientation that a camera noted is ignored, since labels refer to the pixels as they are
-    stored.
+    stored; as_shown: obeyed, as by those who look at it.
 
     Raises:
       ValueError: for bytes that are no image, with the name.
     """
-    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), _COLOR) if encoded else None
+    flags = _AS_SHOWN if as_shown else _AS_STORED
+    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags) if encoded else None
     if image is None:
         raise ValueError(f'{name}: cannot be read as an image')
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

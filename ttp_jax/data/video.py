@@ -1,10 +1,12 @@
 """Videos as people bring them: a file, a folder or pattern of videos, or one of frames.
 
-Contract: a frame is `[height, width, 3]` uint8 RGB as a player shows it, turned as the file's
-rotation mark says; its index counts from 0 in the order of the video, its time is in seconds from
-the first frame. Frames are decoded while they are asked for, one after another, and forgotten: a
-film of two hours takes no more memory than one of two seconds. Faults are one-line ValueErrors that
-name the file; of a damaged video everything that decodes is kept, and a warning says what is not.
+Contract: a frame is `[height, width, 3]` uint8 RGB as a player shows it, turned as the mark of the
+file (of an image: its EXIF orientation) says; its index counts from 0 in the order of the video,
+its time is in seconds from the first frame. Frames are decoded while they are asked for, one after
+another, and forgotten: a film of two hours takes no more memory than one of two seconds. Faults are
+one-line ValueErrors that name the file; of a damaged video everything that decodes is kept, and a
+warning says what is not. Where an image cannot be read the one before it stands, so that the others
+keep their numbers.
 """
 
 import dataclasses
@@ -133,18 +135,25 @@ def _of_file(path: pathlib.Path, name: str) -> Video:
 def _of_images(paths: Sequence[pathlib.Path], name: str) -> Video:
     if len(paths) < 2:
         raise ValueError(f'{paths[0]}: one image, expected a video or at least two frames')
-    first = images.decode(paths[0].read_bytes(), paths[0])
+    first = _image(paths[0])
     return Video(name, tuple(paths), first.shape[:2], _RATE, still=True)
 
 
 def _read_images(video: Video) -> Iterator[Frame]:
+    image = _image(video.paths[0])
     for index, path in enumerate(video.paths):
         try:
-            image = images.decode(path.read_bytes(), path)
-        except (OSError, ValueError) as error:
-            logging.warning('%s; the frames before it are kept', error)
-            return
+            image = _image(path)
+        except ValueError as error:
+            logging.warning('%s; the frame before it is shown in its place', error)
         yield Frame(index, index / video.rate, image)
+
+
+def _image(path: pathlib.Path) -> np.ndarray:
+    try:
+        return images.decode(path.read_bytes(), path, as_shown=True)
+    except OSError as error:
+        raise ValueError(f'{path}: cannot be read ({error.strerror})') from None
 
 
 def _opened(path: pathlib.Path) -> av.container.InputContainer:
