@@ -373,7 +373,7 @@ def test_systems_are_compared_on_the_same_people_of_the_same_seeds():
         made.append(record(r, 'before', [50.0, 10.0]))
         made.append(record(r, 'online', [50.0 + gained[0], 10.0 + gained[1]]))
     made.append(record(row('shared_keypoint', seed=7), 'before', [0.0]))
-    a, b = groups.groups(made)
+    b, a = groups.groups(made)
     found = groups.more_gain(a, b, 'online')
     assert (found.mean, found.better, found.worse, found.seeds) == (2.0, 1, 0, 1)
 
@@ -416,6 +416,12 @@ def test_the_document_is_made_of_records(tmp_path, made):
     for picture in re.findall(r'\((figures/.*?)\)', text):
         assert (tmp_path / picture).is_file()
     assert len(re.findall(r'!\[', text)) == 4
+
+
+def test_rows_stand_in_the_order_in_which_they_are_declared(made):
+    (first, *_), names = made, [*rows.SYSTEMS.values(), 'of old']
+    found = groups.groups(first | {'system': name} for name in reversed(names))
+    assert [group.system for group in found] == names
 
 
 def test_rows_of_one_network_that_was_trained_again_are_said_to_be(made):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.tables import statistics
+from experiments.tables import rows, statistics
 from experiments.tables.records import Record
 from experiments.tables.statistics import Estimate
 
@@ -66,13 +66,14 @@ class Group(NamedTuple):
 
 
 def groups(records: Iterable[Record]) -> list[Group]:
-    """All of them, in the order in which their first records come."""
+    """All of them, in the order in which rows are declared; those that no longer are come last."""
     found: dict[tuple, Group] = {}
     for record in records:
         key = (record['size'], record['table'], record['system'], record['data'])
         group = found.setdefault(key, Group(*key, {}))
         group.modes.setdefault(record['mode'], {})[record['seed']] = record
-    return list(found.values())
+    place = {name: i for i, name in enumerate(dict.fromkeys(row.name for row in rows.all_rows()))}
+    return sorted(found.values(), key=lambda group: place.get(group.system, len(place)))
 
 
 def differences(a: dict[str, float | None], b: dict[str, float | None]) -> dict[str, float]:
