@@ -435,6 +435,16 @@ def test_rows_of_one_network_that_was_trained_again_are_said_to_be(made):
     assert groups.trained_again(found) == {1: 2}
 
 
+def test_gains_by_training_people_are_shown_for_both_kinds_of_steps(tmp_path, made):
+    gentle = row(name='64 training people, gentle steps', table='ablations')
+    for mode, people in (('before', [70.0, 80.0]), ('offline', [73.0, 79.0])):
+        made.append(record(gentle, mode, people, train_people=64))
+    document.write(tmp_path / 'RESULTS.md', made, missing=[], folder=tmp_path)
+    text = (tmp_path / 'RESULTS.md').read_text()
+    assert re.search(r'\| 16 \| 48.5 ± 0.7 \| \+2.0 .* \| \+10.0 .* \| – \|', text)
+    assert re.search(r'\| 64 \| 75.0 ± 0.0 \| \+0.0 .* \| \+0.0 .* \| \+1.0 .* \|', text)
+
+
 def test_pictures_of_a_run_are_kept_and_shown(tmp_path, made):
     run, folder = tmp_path / 'run', tmp_path / 'figures'
     picture = np.full((300, 2 * figures.WIDEST, 3), 200, np.uint8)

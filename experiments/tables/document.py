@@ -111,15 +111,18 @@ def _claims(here: Sequence[Group]) -> str:
 def _training_people(here: Sequence[Group]) -> str:
     """How the gain changes with the number of training people."""
     trained = figures.by_training_people(here)
+    gently = figures.by_training_people(here, gently=True)
     lines = [
         [
             str(count),
             _spread(group.scores('before')),
             *(interval(groups.gain(group, mode)) for mode in ADAPTED),
+            interval(groups.gain(gently[count], 'offline') if count in gently else None),
         ]
         for count, group in trained.items()
     ]
     titles = ['training people', 'before', *(f'gain {mode}' for mode in ADAPTED)]
+    titles.append('gain offline, gentle steps')
     return f'## Training people\n\n{markdown(titles, lines)}' if len(lines) > 1 else ''
 
 

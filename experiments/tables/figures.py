@@ -144,40 +144,48 @@ def gains_of_everyone(path: pathlib.Path, group: Group) -> bool:
 
 
 def gain_by_training_people(path: pathlib.Path, found: Sequence[Group]) -> bool:
-    """Gain, and what the network scored before, by the number of people it was trained on."""
-    trained = by_training_people(found)
+    """Gain by the number of people the network was trained on, and its score before with each."""
+    trained, gently = by_training_people(found), by_training_people(found, gently=True)
     if len(trained) < 2:
         return False
-    figure, axes = _axes('training people', 'points', 'gain by number of training people')
-    for mode in ADAPTED:
-        known = [(n, e) for n, group in trained.items() if (e := groups.gain(group, mode))]
-        if known:
-            mean = np.array([e.mean for _, e in known])
-            spread = np.array([[e.mean - e.low, e.high - e.mean] for _, e in known]).T
-            axes.errorbar(
-                [n for n, _ in known],
-                mean,
-                np.maximum(spread, 0),
-                color=canvas.PHASES[mode],
-                capsize=3,
-                label=f'gain {mode}',
-            )
+    figure, axes = _axes(
+        'training people, and the score before', 'points', 'gain by number of training people'
+    )
+    for mode, aside in zip(ADAPTED, (0.95, 1.0), strict=True):
+        _errorbars(axes, trained, mode, aside=aside, color=canvas.PHASES[mode], label=mode)
+    label = 'offline, gentle steps'
+    _errorbars(axes, gently, 'offline', aside=1.05, color=canvas.OTHER_PHASE, label=label)
     axes.axhline(0, color=canvas.INK, linewidth=0.8)
     axes.set_xscale('log', base=2)
-    axes.set_xticks(list(trained), [str(count) for count in trained])
+    labels = [f'{n}\n{np.mean(group.scores("before")):.0f} %' for n, group in trained.items()]
+    axes.set_xticks(list(trained), labels)
     axes.minorticks_off()
     axes.legend(frameon=False, fontsize=9)
     canvas.save(figure, path)
     return True
 
 
-def by_training_people(found: Sequence[Group]) -> dict[int, Group]:
-    """The groups that differ in nothing but how many people the network was trained on."""
+def _errorbars(axes, trained: dict[int, Group], mode: str, *, aside: float, **how: str) -> None:
+    """A mode's gains and their intervals; aside: counts are multiplied by it, to be seen."""
+    known = [(n, e) for n, group in trained.items() if (e := groups.gain(group, mode))]
+    if known:
+        mean = np.array([e.mean for _, e in known])
+        spread = np.array([[e.mean - e.low, e.high - e.mean] for _, e in known]).T
+        axes.errorbar([n * aside for n, _ in known], mean, np.maximum(spread, 0), capsize=3, **how)
+
+
+def by_training_people(found: Sequence[Group], *, gently: bool = False) -> dict[int, Group]:
+    """The groups that differ in nothing but how many people the network was trained on.
+
+    gently: those that are adapted with gentle steps.
+    """
+    steps = ', gentle steps' if gently else ''
+    of_main = ('ablations', 'gentle steps') if gently else ('main', 'ours')
     chosen = [
         group
         for group in found
-        if (group.table, group.system) == ('main', 'ours')
-        or group.system.endswith(' training people')
+        if (group.table, group.system) == of_main
+        or group.system.endswith(f' training people{steps}')
     ]
     counted = {}
     for group in chosen:
