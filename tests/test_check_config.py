@@ -207,6 +207,14 @@ def test_a_batch_that_devices_cannot_share_is_named():
     check_config.check(changed({'train.batch': 6, 'train.rebuilt_every': 2}), devices=3)
 
 
+def test_how_well_training_people_are_rebuilt_is_no_measure_of_other_tasks():
+    values = {'personalize.least_gap': 1.0, 'personalize.objective': 'followed'}
+    assert (
+        'config.personalize.least_gap is 1.0, expected 0: only of rebuilding is training people'
+        in complaint(values)
+    )
+
+
 def test_parts_of_a_step_must_share_its_batch_and_suit_the_task():
     assert 'config.personalize.parts is 3, expected a divisor of config.personalize.batch' in (
         complaint({'personalize.parts': 3})

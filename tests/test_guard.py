@@ -102,6 +102,26 @@ def test_someone_who_failed_is_not_judged():
     assert found.status == 'failed' and math.isnan(found.gain)
 
 
+def test_whom_the_network_rebuilds_as_training_people_is_left_alone():
+    before = result(walking())
+    far, near = (result(walking() + 1, losses=np.array([[first], [1.0]])) for first in (8.1, 7.9))
+    judge = verdict.strangers(verdict.finite, least_gap=2.0, training_loss=4.0)
+    found = verdict.settled(before, far, judge=judge)
+    assert found.status == 'personalized' and (found.joints == far.joints).all()
+    found = verdict.settled(before, near, judge=judge)
+    assert found.status == 'kept' and (found.joints == before.joints).all()
+    assert found.reason == 'rebuilt with 1.98 times the loss of training people, no stranger'
+    assert judge(before, near._replace(failed_at=3)).status == 'failed'
+
+
+def test_those_whom_the_guard_keeps_are_kept_by_its_reason_and_strangers_by_its_estimate():
+    judge = verdict.strangers(guard.judge(RULE, bones=BONES), least_gap=2.0, training_loss=1.0)
+    before, near, far = result(walking()), result(walking() + 1), result(walking() + 20)
+    assert 'likely' in judge(before, far).reason and judge(before, near).gain > 1
+    nobody = judge(before, near._replace(losses=LOSSES / 2))
+    assert nobody.status == 'kept' and nobody.gain > 1
+
+
 def test_a_clip_unlike_all_others_is_no_more_than_far_out():
     found = guard.estimate(np.full(COUNT, 1e9), RULE)
     assert found.gain == pytest.approx(1 - 2 * 4) and found.harm == pytest.approx(

@@ -24,7 +24,7 @@ from ttp_jax.files import checkpoint, digest, personal, predictions, torch_files
 from ttp_jax.networks import perceptual
 from ttp_jax.networks.model import PoseModel
 from ttp_jax.personalize import many_people, partition
-from ttp_jax.results import metrics, views
+from ttp_jax.results import metrics, rows, views
 from ttp_jax.run import adaptation, build, job, resume
 from ttp_jax.run.keys import flat
 
@@ -283,6 +283,26 @@ def test_a_trained_model_can_be_personalized_without_training(finished, tmp_path
     config = tiny_config()
     config.checkpoint, config.train.steps = str(workdir), 0
     assert job.execute(config, tmp_path)['mpck'] == report['mpck']
+
+
+def test_whoever_is_no_stranger_keeps_the_shared_predictions(finished, tmp_path):
+    workdir, _ = finished
+    stored = {path.stem: np.load(path) for path in (workdir / 'predictions/offline').glob('*.npz')}
+    first = {name: person['losses'].flat[0] for name, person in stored.items()}
+    known, *strangers = sorted(first, key=first.__getitem__)
+    config = tiny_config()
+    config.checkpoint, config.train.steps = str(workdir), 0
+    terms = len(build.Run(config, workdir).fresh_state().loss_means)
+    config.personalize.schedules = ('offline',)
+    config.personalize.least_gap = float(first[known] + first[strangers[0]]) / 2 / terms
+    job.execute(config, tmp_path)
+    for name in first:
+        folder = 'before' if name == known else 'offline'
+        expected = np.load(workdir / 'predictions' / folder / f'{name}.npz')
+        found = np.load(tmp_path / 'predictions/offline' / f'{name}.npz')
+        np.testing.assert_array_equal(found['joints'], expected['joints'])
+    status = {row['id']: row['status'] for row in rows.read(tmp_path / 'results.jsonl')}
+    assert status == dict.fromkeys(strangers, 'personalized') | {known: 'kept'}
 
 
 def test_people_share_the_devices_there_are(finished):

@@ -23,6 +23,7 @@ from experiments.tables import (
     records,
     rows,
     statistics,
+    strangers,
     tasks,
 )
 from experiments.tables.queue import DONE, FAILED, NEEDS
@@ -415,7 +416,8 @@ def test_the_document_is_made_of_records(tmp_path, made):
     assert 'abcdef0123' in text
     for picture in re.findall(r'\((figures/.*?)\)', text):
         assert (tmp_path / picture).is_file()
-    assert len(re.findall(r'!\[', text)) == 4
+    assert len(re.findall(r'!\[', text)) == 5
+    assert '# Which networks gain, small size' in text and '| ours | drawn people | 48.5' in text
 
 
 def test_rows_stand_in_the_order_in_which_they_are_declared(made):
@@ -484,6 +486,20 @@ def test_who_is_hurt_is_told_with_what_they_have_in_common(made):
     assert [person['fall'] for person in hurt] == [0.0, 0.0]
     assert statistics.rank_correlation([1, 2, 3], [2, 4, 9]) == pytest.approx(1)
     assert statistics.rank_correlation([1, 1, 1], [2, 4, 9]) is None
+
+
+def test_only_strangers_gain_where_the_others_are_left_alone():
+    r, other = row(), row('shared_rotation')
+    made = [record(r, 'before', [50.0, 10.0, None]), record(r, 'offline', [40.0, 30.0, None])]
+    made[1]['losses'] = {'p0': [3.0, 1.0], 'p1': [8.0, 1.0], 'p2': [4.0, 1.0]}
+    made += [record(other, mode, [50.0, 10.0, None]) for mode in ('before', 'offline')]
+    (group,) = strangers.chosen(groups.groups(made))  # rotation's loss is another
+    assert strangers.gaps(made[1]) == {'p0': 0.75, 'p1': 2.0, 'p2': 1.0}
+    assert strangers.count(group, 'offline') == (2, 3)
+    assert groups.gain(group, 'offline').mean == 5.0
+    alone = strangers.gain_of_strangers(group, 'offline')
+    assert (alone.mean, alone.better, alone.worse) == (10.0, 1, 0)
+    assert strangers.networks([group]) == [('drawn', 1.25, 50.0, 5.0)]
 
 
 def test_gains_by_frame_are_differences_where_somebody_is(made):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from experiments.tables import figures, groups, statistics
+from experiments.tables import figures, groups, statistics, strangers
 from experiments.tables.groups import ADAPTED, Group
 from experiments.tables.records import FILES, Record
 from experiments.tables.rows import DATA, SYSTEMS, Row
@@ -29,6 +29,7 @@ seeds."""
 TITLES = {'main': 'Main table', 'neighbours': 'Neighbours', 'ablations': 'Ablations'}
 FEATURES = {
     'before': 'score before, %',
+    'gap': "loss before any step, in training people's",
     'confidence': "mean of heatmaps' maxima before",
     'fall': "share of the first step's loss gone at the last",
 }
@@ -57,6 +58,9 @@ def write(
                 names = figures.draw_all(folder / 'figures', f'{size}_{data}', here)
                 names += figures.kept_pictures(folder / 'figures', f'{size}_{data}')
                 parts.append(_pictures(path, folder / 'figures', names))
+        among = strangers.chosen([group for group in found if group.size == size])
+        names = figures.draw_of_networks(folder / 'figures', size, among)
+        parts += [_strangers(among, size), _pictures(path, folder / 'figures', names)]
     parts += [_published(folder), _seconds(records), _missing(missing)]
     path.write_text('\n\n'.join(part for part in parts if part) + '\n')
 
@@ -144,6 +148,46 @@ def _who_is_hurt(here: Sequence[Group]) -> str:
     return '\n\n'.join(['## Who is hurt', *parts]) if parts else ''
 
 
+def _strangers(among: Sequence[Group], size: str) -> str:
+    """Which networks gain, and what is left if only strangers are adapted."""
+    if not among:
+        return ''
+    networks = strangers.networks(among)
+    gains = [network.gain for network in networks]
+    gap, before = (
+        statistics.rank_correlation(values, gains)
+        for values in ([network.gap for network in networks], [n.before for n in networks])
+    )
+    titles = ['', 'data set', 'before', "loss in training people's", 'gain offline']
+    titles += ['strangers', 'gain offline, strangers alone', 'better / worse']
+    lines = [_stranger_line(group) for group in among]
+    return (
+        f'# Which networks gain, {size} size\n\nA network can tell without labels how much worse '
+        'than training people it rebuilds somebody: by the loss before any step. Over '
+        f'{len(networks)} networks the rank correlation with the mean gain offline is '
+        f'{_signed(gap)}; that of the score before is {_signed(before)}. Strangers are those whose '
+        "loss is no less than training people's; the others keep the shared predictions with "
+        f'`--config.personalize.least_gap=1`.\n\n{markdown(titles, lines)}'
+    )
+
+
+def _stranger_line(group: Group) -> list[str]:
+    gap = [network.gap for network in strangers.networks([group])]
+    alone = strangers.gain_of_strangers(group, 'offline')
+    assert alone
+    found, everyone = strangers.count(group, 'offline')
+    return [
+        group.system,
+        DATA[group.data],
+        _spread(group.scores('before')),
+        f'{np.mean(gap):.2f}',
+        interval(groups.gain(group, 'offline')),
+        f'{found} of {everyone}',
+        interval(alone),
+        f'{alone.better} / {alone.worse}',
+    ]
+
+
 def _means(people: Sequence[dict[str, float]], feature: str) -> list[str]:
     """A feature's mean over those hurt, and over those helped."""
     sides = [
@@ -156,7 +200,11 @@ def _correlation(people: Sequence[dict[str, float]], feature: str) -> str:
     found = statistics.rank_correlation(
         [person[feature] for person in people], [person['gain'] for person in people]
     )
-    return '–' if found is None else f'{found:+.2f}'
+    return _signed(found)
+
+
+def _signed(value: float | None) -> str:
+    return '–' if value is None else f'{value:+.2f}'
 
 
 def _pictures(path: pathlib.Path, folder: pathlib.Path, names: Iterable[str]) -> str:

@@ -11,8 +11,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from experiments.tables import groups
+from experiments.tables import groups, strangers
 from experiments.tables.groups import ADAPTED, Group
+from experiments.tables.rows import DATA
 from ttp_jax.results.pictures import canvas, curves
 
 WIDEST = 1200  # pixels of a picture that is kept
@@ -160,6 +161,34 @@ def gain_by_training_people(path: pathlib.Path, found: Sequence[Group]) -> bool:
     labels = [f'{n}\n{np.mean(group.scores("before")):.0f} %' for n, group in trained.items()]
     axes.set_xticks(list(trained), labels)
     axes.minorticks_off()
+    axes.legend(frameon=False, fontsize=9)
+    canvas.save(figure, path)
+    return True
+
+
+def draw_of_networks(folder: pathlib.Path, name: str, among: Sequence[Group]) -> list[str]:
+    """Figures over the networks of all data sets, as `<name>_<figure>.png`; those there are."""
+    file = f'{name}_networks.png'
+    return [file] if gain_by_gap(folder / file, among) else []
+
+
+def gain_by_gap(path: pathlib.Path, among: Sequence[Group]) -> bool:
+    """A network's gain by how much worse it rebuilds strangers: a point per network."""
+    networks = strangers.networks(among)
+    if not networks:
+        return False
+    figure, axes = _axes(
+        "strangers' loss before any step, in training people's",
+        'gain offline, points',
+        'which networks gain',
+    )
+    for data, colour in zip(DATA, ('#0072B2', '#E69F00', '#009E73'), strict=True):
+        here = [network for network in networks if network.data == data]
+        if here:
+            x, y = [n.gap for n in here], [n.gain for n in here]
+            axes.scatter(x, y, color=colour, s=28, label=DATA[data])
+    axes.axhline(0, color=canvas.INK, linewidth=0.8)
+    axes.axvline(1, color=canvas.FAINT, linewidth=0.8, linestyle=':')
     axes.legend(frameon=False, fontsize=9)
     canvas.save(figure, path)
     return True

@@ -11,8 +11,13 @@ import numpy as np
 from experiments.tables import rows, statistics
 from experiments.tables.records import Record
 from experiments.tables.statistics import Estimate
+from ttp_jax.networks import perceptual
 
 ADAPTED = ('online', 'offline')
+
+# What training people's loss of rebuilding is in the end, with the default's features: the number
+# of its terms, of the pixels and of each map, as each is divided by its running mean.
+TRAINING_LOSS = 1 + len(perceptual.RANDOM_STAGES)
 
 # Words of a training's command that say nothing about the network, or what is so anyway.
 _OF_ANY_NETWORK = (
@@ -111,8 +116,8 @@ def _paired(a, b) -> dict[int, dict[str, float]]:
 def people_of(group: Group, mode: str) -> list[dict[str, float]]:
     """Everyone of all seeds: their gain, and what is known of them without labels or beside them.
 
-    Keys: gain; before (percent); confidence (mean of heatmaps' maxima before); fall (share of the
-    first step's loss that is gone at the last step).
+    Keys: gain; before (percent); confidence (mean of heatmaps' maxima before); gap (the loss of the
+    first step, in units of training people's); fall (share of it that is gone at the last step).
     """
     found = []
     for seed, gains in group.gains(mode).items():
@@ -126,6 +131,7 @@ def people_of(group: Group, mode: str) -> list[dict[str, float]]:
                     'gain': points,
                     'before': before['people'][name],
                     'confidence': before['confidence'][name],
+                    'gap': first / TRAINING_LOSS,
                     'fall': (first - last) / abs(first) if first else 0.0,
                 }
             )

@@ -45,6 +45,30 @@ def finite(before: Adapted, after: Adapted) -> Verdict:
     return Verdict(PERSONALIZED)
 
 
+def strangers(judge: Judge, *, least_gap: float, training_loss: float) -> Judge:
+    """`judge`, but nobody is personalized whom the network rebuilds as training people are.
+
+    There is little to learn of such a person, and steps lead away from what labels taught. What a
+    network gains follows how much worse it rebuilds strangers (RESULTS.md).
+
+    Args:
+      least_gap: the least loss before any step that counts as a stranger's, in `training_loss`es.
+      training_loss: what training people's loss was in the end.
+    """
+
+    def decide(before: Adapted, after: Adapted) -> Verdict:
+        found = judge(before, after)
+        if found.status != PERSONALIZED or after.losses.size == 0:
+            return found
+        gap = float(after.losses.flat[0]) / training_loss
+        if gap >= least_gap:
+            return found
+        reason = f'rebuilt with {gap:.2f} times the loss of training people, no stranger'
+        return Verdict(KEPT, reason, found.gain)
+
+    return decide
+
+
 def settled(before: Adapted, after: Adapted, *, judge: Judge = finite) -> Adapted:
     """The result that counts, with its status: `after`, or else the predictions of `before`."""
     verdict = judge(before, after)

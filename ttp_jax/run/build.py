@@ -287,7 +287,13 @@ class Run:
     def judge(self, schedule: str) -> verdict.Judge:
         """Who decides, after a schedule, whether a person's own predictions count."""
         rule = self.rules.get(schedule)
-        return guard.judge(rule, bones=self.bones) if rule else verdict.finite
+        judge = guard.judge(rule, bones=self.bones) if rule else verdict.finite
+        least = self.config.personalize.least_gap
+        if not least:
+            return judge
+        # A sum of terms, each divided by its mean over training people.
+        terms = len(self.state.loss_means)
+        return verdict.strangers(judge, least_gap=least, training_loss=terms)
 
     def gain_error(self, schedule: str) -> float:
         """Deviation of true gains from those that are estimated, points; NaN where none are."""

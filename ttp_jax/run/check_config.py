@@ -192,6 +192,12 @@ def check_objectives(config: ConfigDict) -> None:
             f'{variant!r} has no task of its own to learn from without labels; set '
             "--config.personalize.schedules='()' or --config.personalize.objective=entropy"
         )
+    task = chosen['personalize'] or chosen['train']
+    if config.personalize.least_gap and task and task.name != 'reconstruction':
+        raise ValueError(
+            f'config.personalize.least_gap is {config.personalize.least_gap}, expected 0: only of '
+            f"rebuilding is training people's loss known, not of objective {task.name!r}"
+        )
     if config.train.steps and chosen['train'] and chosen['train'].taught:
         raise ValueError(
             f'config.train.objective is {config.train.objective!r}, expected one of training: it '

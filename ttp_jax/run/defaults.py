@@ -151,6 +151,9 @@ def _personalize() -> dict:
         # What estimates people's gains without labels, and who had better keep the shared
         # predictions: a file of experiments/guard.py, or a name of personalize/guard.py.
         'guard': '',
+        # Whoever is rebuilt with less than so many times the loss of training people keeps the
+        # shared predictions too: there is little to learn of them. 0: everyone is personalized.
+        'least_gap': 0.0,
         'save_weights': '',  # or a kind of files/personal.py: everyone's, as differences; 'int4'
         'save_rank': 32,  # of the matrices that stand for a layer's difference; 0: all of it
         'save_layers': ('all but images',),  # named as in `frozen`: whose differences are saved

@@ -231,6 +231,7 @@ KEYS = (
         'personalize.parts': Key(whole(1), ADAPTED),
         'personalize.frozen': Key(expect('a tuple of names or patterns', _are_patterns), ADAPTED),
         'personalize.guard': Key(TEXT, ADAPTED),
+        'personalize.least_gap': Key(at_least(0), ADAPTED),
         'personalize.save_weights': Key(one_of('', *personal.KINDS), NONE),
         'personalize.save_rank': Key(whole(0), NONE),
         'personalize.save_layers': Key(expect('a tuple of names or patterns', _are_patterns), NONE),
