@@ -182,7 +182,7 @@ def gain_by_gap(path: pathlib.Path, among: Sequence[Group]) -> bool:
         'gain offline, points',
         'which networks gain',
     )
-    for data, colour in zip(DATA, ('#0072B2', '#E69F00', '#009E73'), strict=True):
+    for data, colour in zip(DATA, COLOURS[1:4], strict=True):
         here = [network for network in networks if network.data == data]
         if here:
             x, y = [n.gap for n in here], [n.gain for n in here]

@@ -113,6 +113,11 @@ def _paired(a, b) -> dict[int, dict[str, float]]:
     return {seed: differences(a[seed], b[seed]) for seed in sorted(a.keys() & b.keys())}
 
 
+def gaps(record: Record) -> dict[str, float]:
+    """{person: loss of the first step, in units of training people's} of an adapted record."""
+    return {name: first / TRAINING_LOSS for name, (first, _) in record['losses'].items()}
+
+
 def people_of(group: Group, mode: str) -> list[dict[str, float]]:
     """Everyone of all seeds: their gain, and what is known of them without labels or beside them.
 
@@ -122,6 +127,7 @@ def people_of(group: Group, mode: str) -> list[dict[str, float]]:
     found = []
     for seed, gains in group.gains(mode).items():
         before, after = group.modes['before'][seed], group.modes[mode][seed]
+        gap = gaps(after)
         for name, points in gains.items():
             if not np.isfinite(points) or name not in after['losses']:
                 continue
@@ -131,7 +137,7 @@ def people_of(group: Group, mode: str) -> list[dict[str, float]]:
                     'gain': points,
                     'before': before['people'][name],
                     'confidence': before['confidence'][name],
-                    'gap': first / TRAINING_LOSS,
+                    'gap': gap[name],
                     'fall': (first - last) / abs(first) if first else 0.0,
                 }
             )

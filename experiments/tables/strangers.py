@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.tables.groups import TRAINING_LOSS, Group
-from experiments.tables.records import Record
+from experiments.tables.groups import Group, gaps
 from experiments.tables.statistics import Estimate
 
 _SYSTEMS = re.compile(
@@ -37,11 +36,6 @@ def chosen(found: Sequence[Group]) -> list[Group]:
         for group in found
         if _SYSTEMS.fullmatch(f'{group.table}/{group.system}') and group.gains('offline')
     ]
-
-
-def gaps(record: Record) -> dict[str, float]:
-    """{person: gap} of an adapted row's record."""
-    return {name: first / TRAINING_LOSS for name, (first, _) in record['losses'].items()}
 
 
 def networks(among: Sequence[Group], mode: str = 'offline') -> list[Network]:

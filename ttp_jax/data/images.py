@@ -37,10 +37,15 @@ class Frames(Sequence):
 
     def encoded(self, index: int) -> bytes:
         """The image as it is stored."""
-        try:
-            return self.items[index].read_bytes()
-        except OSError as error:
-            raise ValueError(f'{self.items[index]}: cannot be read ({error.strerror})') from None
+        return read(self.items[index])
+
+
+def read(item: Any) -> bytes:
+    """An item's bytes. Raises ValueError, with its name, where they cannot be had."""
+    try:
+        return item.read_bytes()
+    except OSError as error:
+        raise ValueError(f'{item}: cannot be read ({error.strerror})') from None
 
 
 def decode(encoded: bytes, name: Any, *, as_shown: bool = False) -> np.ndarray:

@@ -141,7 +141,8 @@ def _of_images(paths: Sequence[pathlib.Path], name: str) -> Video:
 
 def _read_images(video: Video) -> Iterator[Frame]:
     image = _image(video.paths[0])
-    for index, path in enumerate(video.paths):
+    yield Frame(0, 0.0, image)
+    for index, path in enumerate(video.paths[1:], start=1):
         try:
             image = _image(path)
         except ValueError as error:
@@ -150,10 +151,7 @@ def _read_images(video: Video) -> Iterator[Frame]:
 
 
 def _image(path: pathlib.Path) -> np.ndarray:
-    try:
-        return images.decode(path.read_bytes(), path, as_shown=True)
-    except OSError as error:
-        raise ValueError(f'{path}: cannot be read ({error.strerror})') from None
+    return images.decode(images.read(path), path, as_shown=True)
 
 
 def _opened(path: pathlib.Path) -> av.container.InputContainer:

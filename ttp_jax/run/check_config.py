@@ -186,13 +186,13 @@ def check_objectives(config: ConfigDict) -> None:
         except ValueError as error:
             raise ValueError(f'config.{phase}.objective: {error}') from None
     schedules, variant = config.personalize.schedules, config.model.variant
-    if schedules and not (chosen['personalize'] or chosen['train']):
+    task = chosen['personalize'] or chosen['train']
+    if schedules and not task:
         raise ValueError(
             f'config.personalize.schedules is {tuple(schedules)}, but config.model.variant '
             f'{variant!r} has no task of its own to learn from without labels; set '
             "--config.personalize.schedules='()' or --config.personalize.objective=entropy"
         )
-    task = chosen['personalize'] or chosen['train']
     if config.personalize.least_gap and task and task.name != 'reconstruction':
         raise ValueError(
             f'config.personalize.least_gap is {config.personalize.least_gap}, expected 0: only of '
