@@ -232,6 +232,16 @@ def test_somebody_whose_clip_is_no_good_fails_alone_and_is_in_the_report(world, 
     assert collect.execute(config(), tmp_path)['failed'] == found['failed']
 
 
+def test_somebody_who_was_mended_is_no_longer_failed_whatever_an_older_share_says(world, tmp_path):
+    people = world[0]
+    good, people[2] = people[2], dataclasses.replace(people[2], boxes=people[2].boxes[:, ::-1])
+    assert [*run_host(tmp_path, 0, count=3)['failed']] == ['c']
+    assert 'c' in shares.read(shares.folder(tmp_path, 2)).refused  # of whom two hosts know nothing
+    people[2] = good
+    found = run_host(tmp_path, 0, count=2)
+    assert not found['failed'] and len(found['people']) == len(LENGTHS)
+
+
 # --- which host ------------------------------------------------------------------------------
 
 

@@ -92,16 +92,20 @@ def finished(
 ) -> Finished | Left:
     """Everyone's results, or who has none yet; of_run: the run's mark of each phase."""
     done = [share for share in shares.read_all(workdir) if share.marks == of_run]
-    refused = {name: why for share in done for name, why in share.refused.items()}
-    people = [clip for clip in data.test if clip.id not in refused]
     phases = ['before', *config.personalize.schedules]
     found = {
-        phase: [load(workdir, phase, clip.id, of_run.get(phase, '')) for clip in people]
-        for phase in phases
+        clip.id: [load(workdir, phase, clip.id, of_run.get(phase, '')) for phase in phases]
+        for clip in data.test
     }
-    left = [clip.id for clip, own in zip(people, zip(*found.values()), strict=True) if None in own]
+    incomplete = {name for name, own in found.items() if None in own}
+    # Whoever was refused may have been mended since, by hosts of another number.
+    refused = {
+        name: why for share in done for name, why in share.refused.items() if name in incomplete
+    }
+    left = [name for name in found if name in incomplete - refused.keys()]
     if left:
         return Left(left, len(data.test))
+    people = [clip for clip in data.test if clip.id not in refused]
     return Finished(
         config,
         workdir,
@@ -113,7 +117,10 @@ def finished(
         longest(share.seconds for share in done),
         dict(sum((collections.Counter(share.made) for share in done), collections.Counter())),
         {'hosts': [dict(share.placement) for share in done]},
-        {phase: [each for each in own if each] for phase, own in found.items()},
+        {
+            phase: [each for each in (found[clip.id][index] for clip in people) if each]
+            for index, phase in enumerate(phases)
+        },
     )
 
 
