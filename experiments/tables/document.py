@@ -153,22 +153,31 @@ def _strangers(among: Sequence[Group], size: str) -> str:
     if not among:
         return ''
     networks = strangers.networks(among)
-    gains = [network.gain for network in networks]
-    gap, before = (
-        statistics.rank_correlation(values, gains)
-        for values in ([network.gap for network in networks], [n.before for n in networks])
-    )
     titles = ['', 'data set', 'before', "loss in training people's", 'gain offline']
     titles += ['strangers', 'gain offline, strangers alone', 'better / worse']
     lines = [_stranger_line(group) for group in among]
     return (
         f'# Which networks gain, {size} size\n\nA network can tell without labels how much worse '
-        'than training people it rebuilds somebody: by the loss before any step. Over '
-        f'{len(networks)} networks the rank correlation with the mean gain offline is '
-        f'{_signed(gap)}; that of the score before is {_signed(before)}. Strangers are those whose '
+        'than training people it rebuilds somebody: by the loss before any step. Rank correlation '
+        f'with the mean gain offline:\n\n{_correlations(networks)}\n\nStrangers are those whose '
         "loss is no less than training people's; the others keep the shared predictions with "
         f'`--config.personalize.least_gap=1`.\n\n{markdown(titles, lines)}'
     )
+
+
+def _correlations(networks: Sequence[strangers.Network]) -> str:
+    """The rank correlations of networks' gains: of all, and of each data set's."""
+    kinds = {'all': networks}
+    kinds |= {DATA[data]: [n for n in networks if n.data == data] for data in DATA}
+    lines = []
+    for name, some in kinds.items():
+        gains = [network.gain for network in some]
+        found = [
+            statistics.rank_correlation(values, gains)
+            for values in ([network.gap for network in some], [n.before for n in some])
+        ]
+        lines.append([name, str(len(some)), *map(_signed, found)])
+    return markdown(['networks', 'how many', 'loss of strangers', 'score before'], lines)
 
 
 def _stranger_line(group: Group) -> list[str]:
